@@ -1,0 +1,1 @@
+"""The algorithm: numpy and torch, never napari or Qt."""

@@ -1,0 +1,269 @@
+"""POT-Scan: activation maps at every transported mass rho (paper 3.2).
+
+The scan transports more and more of the image to the prototypes, from the
+easiest matches on, and stops before compact regions flow together. Every step's
+map is kept, so a person can scrub through the scan and override the stop.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from scipy import ndimage
+from torch import Tensor
+
+from .crf import refine
+from .prototypes import Prototypes
+from .reference import otsu_threshold
+from .settings import ActivationSettings, ScanSettings, TransportSettings
+from .tiles import TileGrid
+from .transport import cosine_cost, solve
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationMap:
+    """The refined maps of one step of the scan.
+
+    Attributes
+    ----------
+    rho
+        Transported mass of this step.
+    foreground, background
+        (H/s, W/s) float32 in 0..1, s being ``activation.downsample``: refined,
+        summed over the prototypes of each class.
+    threshold
+        Otsu's threshold of `foreground` over tissue.
+    merged
+        Share of the first step's regions that lie in one region of this step.
+    """
+
+    rho: float
+    foreground: NDArray[np.float32]
+    background: NDArray[np.float32]
+    threshold: float
+    merged: float
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """The whole scan; where to stop is :func:`choose_step`'s to say.
+
+    Attributes
+    ----------
+    steps
+        One map for each rho, in increasing order.
+    assignments
+        (R, h, w, M) float32: F* of every step at feature resolution,
+        scaled so that a fully transported, perfectly similar feature has 1.
+    n_foreground
+        How many of the M prototypes, from the first, stand for nuclei.
+    converged
+        Whether the solver met its tolerance at every step.
+    """
+
+    steps: tuple[ActivationMap, ...]
+    assignments: NDArray[np.float32]
+    n_foreground: int
+    converged: bool
+
+
+def scan_masses(settings: TransportSettings) -> tuple[float, ...]:
+    """Return the values of rho to visit: one alone for the ablations without a scan."""
+    if settings.method != "partial":
+        return (1.0,)
+    count = int(np.floor((1.0 - settings.rho_start) / settings.rho_step + 1e-6)) + 1
+    return tuple(round(settings.rho_start + i * settings.rho_step, 6) for i in range(count))
+
+
+def assignments(
+    features: Tensor, inside: Tensor, prototypes: Prototypes, settings: TransportSettings
+) -> tuple[Tensor, bool]:
+    """Return F* = cos(F, P) * T for every rho of the scan (paper 3.2).
+
+    Parameters
+    ----------
+    features
+        (d, h, w) stitched features.
+    inside
+        (h, w) bool: the tokens that hold tissue. The others carry no mass.
+    prototypes
+        Prototypes of both classes.
+    settings
+        "partial" (POT-Scan), "balanced" (standard OT) or "cosine" (similarity
+        alone: a softmax over the prototypes).
+
+    Returns
+    -------
+    weights
+        (R, h, w, M): the plan is multiplied by N, so 1 is a feature whose whole
+        mass went to one prototype that it equals. 0 outside tissue.
+    converged
+        Whether every step's constraints were met.
+    """
+    cost = cosine_cost(features[:, inside].T, prototypes.vectors)
+    similarity = (1.0 - cost).clamp(min=0.0)
+    n = cost.shape[0]
+    converged = True
+    if settings.method == "cosine":
+        plan = torch.softmax(-cost / settings.epsilon, dim=1)[None] / n
+    else:
+        partial = settings.method == "partial"
+        solved = solve(
+            cost,
+            scan_masses(settings),
+            epsilon=settings.epsilon,
+            kl_weight=settings.kl_weight if partial else math.inf,
+            tolerance=settings.tolerance,
+            max_iterations=settings.max_iterations,
+        )
+        plan, converged = solved.plan, bool(solved.converged.all())
+    weights = features.new_zeros((plan.shape[0], *inside.shape, len(prototypes)))
+    weights[:, inside] = similarity * plan * n
+    return weights, converged
+
+
+def class_probabilities(weights: Tensor, n_foreground: int) -> Tensor:
+    """Sum F* over each class and give the rest to "unmatched".
+
+    Returns
+    -------
+    Tensor
+        (R, 3, h, w): nucleus, background, unmatched; sums to 1 over axis 1.
+    """
+    classes = torch.stack(
+        [weights[..., :n_foreground].sum(-1), weights[..., n_foreground:].sum(-1)], dim=1
+    ).clamp(0.0, 1.0)
+    unmatched = (1.0 - classes.sum(1, keepdim=True)).clamp(min=0.0)
+    probabilities = torch.cat([classes, unmatched], dim=1)
+    return probabilities / probabilities.sum(1, keepdim=True)
+
+
+def merged_share(first: NDArray[np.int32], n_first: int, mask: NDArray[np.bool_]) -> float:
+    """Return the largest share of the first step's regions that lie in one region of `mask`.
+
+    This is the scan's stopping measure: 1/n while all n regions stay apart, 1 when
+    all have flowed into one. It does not depend on the image's size or on how much
+    of it is nuclei.
+    """
+    if n_first == 0:
+        return 0.0
+    now, count = ndimage.label(mask)
+    if count == 0:
+        return 0.0
+    pairs = np.unique(np.stack([first.ravel(), now.ravel()])[:, (first.ravel() > 0)], axis=1)
+    holders = np.bincount(pairs[1], minlength=count + 1)[1:]
+    return float(holders.max() / n_first)
+
+
+def _steps(
+    maps: Iterator[tuple[float, NDArray[np.float32]]], tissue: NDArray[np.bool_]
+) -> Iterator[ActivationMap]:
+    """Threshold each step's map and compare its regions with the first step's."""
+    first: NDArray[np.int32] | None = None
+    n_first = 0
+    for rho, channels in maps:
+        foreground = np.where(tissue, channels[0], 0).astype(np.float32)
+        threshold = otsu_threshold(foreground, tissue)
+        mask = (foreground > threshold) & tissue
+        if first is None:
+            first, n_first = ndimage.label(mask)
+            merged = 1 / n_first if n_first else 0.0
+        else:
+            merged = merged_share(first, n_first, mask)
+        background = np.where(tissue, channels[1], 0).astype(np.float32)
+        yield ActivationMap(rho, foreground, background, threshold, merged)
+
+
+def choose_step(steps: tuple[ActivationMap, ...], settings: ScanSettings) -> int:
+    """Return the index of the step to take.
+
+    A person's own rho wins; else the last step before the merged share first
+    exceeds ``merge_limit`` (the first step if that one already does).
+    """
+    if settings.rho:
+        return int(np.argmin([abs(step.rho - settings.rho) for step in steps]))
+    for index, step in enumerate(steps):
+        if step.merged > settings.merge_limit and index > 0:
+            return index - 1
+    return len(steps) - 1
+
+
+def _resized(values: Tensor, grid: TileGrid, shape: tuple[int, int], factor: int) -> Tensor:
+    """Resize (C, h, w) token maps to the activation grid, padding cut off."""
+    full = (grid.padded[0] // factor, grid.padded[1] // factor)
+    resized = F.interpolate(values[None], size=full, mode="bilinear", align_corners=False)[0]
+    return resized[:, : shape[0], : shape[1]]
+
+
+def activation_shape(shape: tuple[int, int], factor: int) -> tuple[int, int]:
+    """Return the size of the activation grid over a working image of `shape`."""
+    return -(-shape[0] // factor), -(-shape[1] // factor)
+
+
+def run_scan(
+    weights: Tensor,
+    n_foreground: int,
+    density: NDArray[np.float32],
+    tissue: NDArray[np.bool_],
+    grid: TileGrid,
+    masses: tuple[float, ...],
+    settings: ActivationSettings,
+) -> Generator[ActivationMap, None, None]:
+    """Refine the map of every rho, one at a time.
+
+    Parameters
+    ----------
+    weights
+        (R, h, w, M) from :func:`assignments`.
+    n_foreground
+        Number of nucleus prototypes.
+    density
+        (H, W, 3) float32 optical density at working resolution.
+    tissue
+        (H, W) bool.
+    grid
+        The tile grid.
+    masses
+        The R values of rho.
+    settings
+        The grid of the maps and their refinement.
+
+    Yields
+    ------
+    ActivationMap
+        One for each rho, in order.
+    """
+    factor = settings.downsample
+    small = activation_shape(grid.shape, factor)
+    reduced = cv2.resize(density, (small[1], small[0]), interpolation=cv2.INTER_AREA)
+    image = torch.from_numpy(reduced).to(weights.device)
+    inside = cv2.resize(tissue.astype(np.uint8), (small[1], small[0])) > 0
+    probabilities = class_probabilities(weights, n_foreground)
+
+    def maps() -> Iterator[tuple[float, NDArray[np.float32]]]:
+        for rho, probability in zip(masses, probabilities, strict=True):
+            coarse = _resized(probability, grid, small, factor)
+            refined = refine(
+                coarse,
+                image,
+                iterations=settings.crf_iterations,
+                weight=settings.crf_weight,
+                radius=settings.crf_radius,
+                position_sigma=settings.crf_position_sigma,
+                density_sigma=settings.crf_density_sigma,
+            )
+            yield rho, refined.cpu().numpy()
+
+    yield from _steps(maps(), inside)
+
+
+def prototype_maps(scan: Scan, step: int) -> NDArray[np.float32]:
+    """Return one step's F* of every prototype at feature resolution, (M, h, w) in 0..1."""
+    return np.moveaxis(scan.assignments[step], -1, 0)

@@ -1,0 +1,175 @@
+"""From kept masks to a label image, and from a label image to measured nuclei."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+from skimage.measure import regionprops_table
+
+from ..errors import SproutError
+from .instances import Candidate, Nucleus
+from .suppression import ranked
+
+_EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
+
+
+def assemble(
+    candidates: Mapping[int, Candidate],
+    kept: Iterable[tuple[int, float]],
+    shape: tuple[int, int],
+    min_area: int = 1,
+    pinned: frozenset[int] = frozenset(),
+) -> tuple[NDArray[np.int32], list[int]]:
+    """Paint kept masks into one label image: the best mask that covers a pixel owns it.
+
+    Masks are taken best first and each gets what is still free of its own
+    pixels, holes filled (nuclei have none). A nucleus left in several pieces
+    keeps the largest (8-connected; the first in reading order if equal), and one
+    left with fewer than `min_area` pixels is dropped. What is given up so stays
+    free for the next best mask that covers it. The label of a nucleus therefore
+    depends on the masks that overlap it alone.
+
+    Parameters
+    ----------
+    candidates
+        Masks by id, in working pixels, inside `shape`.
+    kept
+        (id, score) of the masks to paint, in any order.
+    shape
+        Height and width of the label image, in working pixels.
+    min_area
+        Least visible area, in working pixels.
+    pinned
+        Ids that a person chose: painted first, and kept however small.
+
+    Returns
+    -------
+    labels : numpy.ndarray
+        Shape (H, W), int32: 0 for background, else the id of the owner.
+    dropped : list of int
+        Kept ids that own no pixel in the end, in increasing order.
+    """
+    labels = np.zeros(shape, dtype=np.int32)
+    dropped: list[int] = []
+    for ident, _ in ranked(kept, pinned):
+        candidate = candidates[ident]
+        y0, x0, y1, x1 = candidate.box
+        crop = labels[y0:y1, x0:x1]
+        visible = _largest_piece(ndimage.binary_fill_holes(candidate.mask) & (crop == 0))
+        if np.count_nonzero(visible) < (1 if ident in pinned else max(1, min_area)):
+            dropped.append(ident)
+        else:
+            crop[visible] = ident
+    return labels, sorted(dropped)
+
+
+def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    pieces, count = ndimage.label(mask, structure=_EIGHT_CONNECTED)
+    if count < 2:
+        return mask
+    largest: NDArray[np.bool_] = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+    return largest
+
+
+def to_full_resolution(labels: NDArray[np.int32], full_shape: tuple[int, int]) -> NDArray[np.int32]:
+    """Resample working labels onto the original pixel grid, by nearest neighbour.
+
+    Pixel i of the original lies at (i + 0.5) * working / full - 0.5 in working
+    pixels; the two grids have the same outer edges.
+
+    Parameters
+    ----------
+    labels
+        Shape (h, w), int32, at working resolution.
+    full_shape
+        Height and width of the original image, in its pixels.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape `full_shape`, int32; `labels` itself if the shapes are equal. When
+        the original is the coarser grid, a nucleus of a pixel or two can vanish.
+    """
+    if labels.shape == tuple(full_shape):
+        return labels
+    # floor((i + 0.5) * working / full) in whole numbers, which cannot round wrongly.
+    rows, columns = (
+        (2 * np.arange(side, dtype=np.int64) + 1) * working // (2 * side)
+        for side, working in zip(full_shape, labels.shape, strict=True)
+    )
+    full: NDArray[np.int32] = labels[rows].take(columns, axis=1)
+    return full
+
+
+def measure(
+    labels: NDArray[np.int32],
+    concentrations: NDArray[np.floating],
+    candidates: Mapping[int, Candidate],
+    scores: Mapping[int, float],
+) -> list[Nucleus]:
+    """Measure every nucleus of a label image.
+
+    Parameters
+    ----------
+    labels
+        Shape (H, W): 0 for background, else any positive ids.
+    concentrations
+        Shape (H, W, 2): haematoxylin and eosin in optical density, same grid.
+    candidates, scores
+        By id: where `predicted_iou` and `score` come from. They are NaN for a
+        label that is in neither (painted by hand).
+
+    Returns
+    -------
+    list of Nucleus
+        One for each label present, sorted by id; lengths in pixels of `labels`.
+
+    Raises
+    ------
+    SproutError
+        If the stain map is not on the grid of the labels.
+    """
+    if concentrations.shape != (*labels.shape, 2):
+        raise SproutError(
+            f"The stain map has shape {concentrations.shape} but the labels {labels.shape}; "
+            "compute both from the same image at the same resolution."
+        )
+    place = np.flatnonzero(labels)
+    ids, index = np.unique(labels.ravel()[place], return_inverse=True)
+    if not ids.size:
+        return []
+    y, x = np.divmod(place, labels.shape[1])
+    area = np.bincount(index)
+    stains = concentrations.reshape(-1, 2)
+    means = [
+        np.bincount(index, weights=values) / area
+        for values in (y, x, stains[place, 0], stains[place, 1])
+    ]
+    # regionprops keeps one slot for each number up to the largest label: count from 1.
+    compact = np.zeros(labels.shape, dtype=np.int32)
+    compact.ravel()[place] = index + 1
+    shapes = regionprops_table(compact, properties=("perimeter", "eccentricity"))
+    columns = (area, *means, shapes["perimeter"], shapes["eccentricity"])
+    return [
+        Nucleus(
+            id=ident,
+            y=cy,
+            x=cx,
+            area=pixels,
+            perimeter=perimeter,
+            eccentricity=eccentricity,
+            haematoxylin=haematoxylin,
+            eosin=eosin,
+            predicted_iou=(
+                float(candidates[ident].predicted_iou) if ident in candidates else math.nan
+            ),
+            score=float(scores.get(ident, math.nan)),
+        )
+        for ident, pixels, cy, cx, haematoxylin, eosin, perimeter, eccentricity in zip(
+            ids.tolist(), *(column.tolist() for column in columns), strict=True
+        )
+    ]

@@ -1,0 +1,277 @@
+"""SAM's masks for point prompts, decoded tile by tile in batches (paper 3.3).
+
+A prompt is decoded in the tile in which it lies most centrally, over a window of
+tokens around it. A mask that reaches its window's edge is decoded again over the
+whole tile. No array of the image's size is made for any prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..models.frame import EMBEDDING, LOGITS_PER_TOKEN, window_origins
+from ..models.protocols import MaskBatch, PromptableSegmenter, PromptBatch
+from .features import TileEmbeddings
+from .instances import Candidate
+from .settings import DecodingSettings
+from .tiles import TileGrid
+
+
+@dataclass(frozen=True, eq=False)
+class PointPrompts:
+    """Positive points with their negatives and proposing regions, in working pixels.
+
+    Attributes
+    ----------
+    ids
+        (n,) ids of the positive prompts.
+    points
+        (n, 2) positive points.
+    negatives
+        (n, y, 2) negative points of each; NaN where there are fewer.
+    regions
+        (H, W) int32; region `region_ids[i]` proposed point i.
+    region_ids
+        (n,) labels in `regions`, 0 for a point without a region.
+    """
+
+    ids: NDArray[np.int64]
+    points: NDArray[np.float64]
+    negatives: NDArray[np.float64]
+    regions: NDArray[np.int32]
+    region_ids: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: NDArray[np.intp]) -> PointPrompts:
+        """Return some of the prompts."""
+        return PointPrompts(
+            self.ids[rows],
+            self.points[rows],
+            self.negatives[rows],
+            self.regions,
+            self.region_ids[rows],
+        )
+
+
+def _region_window(
+    regions: NDArray[np.int32], region: int, y: int, x: int, size: int
+) -> NDArray[np.float32]:
+    """Cut one region's mask from a `size` px window at (y, x); outside the image is 0."""
+    window = np.zeros((size, size), dtype=np.float32)
+    y0, x0 = max(y, 0), max(x, 0)
+    part = regions[y0 : y + size, x0 : x + size] == region
+    window[y0 - y : y0 - y + part.shape[0], x0 - x : x0 - x + part.shape[1]] = part
+    return window
+
+
+def mask_prompts(
+    prompts: PointPrompts, corners: NDArray[np.int64], size: int, out: int, strength: float
+) -> Tensor:
+    """Turn each prompt's region into low-resolution logits for SAM's mask prompt.
+
+    Parameters
+    ----------
+    prompts
+        The prompts of one batch.
+    corners
+        (n, 2) top left working pixel of each window.
+    size
+        Window side in working pixels.
+    out
+        Window side in logits.
+    strength
+        Logit deep inside the region; its negative outside.
+
+    Returns
+    -------
+    Tensor
+        (n, out, out) float32; 0 everywhere for a prompt without a region.
+    """
+    logits = np.zeros((len(prompts), out, out), dtype=np.float32)
+    for i, (region, (y, x)) in enumerate(zip(prompts.region_ids, corners, strict=True)):
+        if region:
+            window = _region_window(prompts.regions, int(region), int(y), int(x), size)
+            share = cv2.resize(window, (out, out), interpolation=cv2.INTER_AREA)
+            logits[i] = strength * (2 * share - 1)
+    return torch.from_numpy(logits)
+
+
+def _batch(
+    prompts: PointPrompts,
+    origin: tuple[int, int],
+    grid: TileGrid,
+    window: int,
+    settings: DecodingSettings,
+) -> PromptBatch:
+    """Express prompts in one tile's own pixels, with their windows."""
+    points = torch.from_numpy(
+        np.concatenate([prompts.points[:, None], prompts.negatives], axis=1)
+        - np.asarray(origin, dtype=float)
+    ).float()
+    labels = torch.ones(points.shape[:2], dtype=torch.int64)
+    labels[:, 1:] = 0
+    missing = torch.isnan(points).any(-1)
+    labels[missing] = -1
+    points[missing] = 0.0
+    origins = window_origins(points[:, 0], grid.side, window)
+    masks = None
+    if settings.mask_prompt == "region" and prompts.region_ids.all():
+        corners = origins.numpy() * grid.token + np.asarray(origin)
+        size, out = window * grid.token, window * LOGITS_PER_TOKEN
+        masks = mask_prompts(prompts, corners, size, out, settings.mask_strength)
+    return PromptBatch(points, labels, origins, window, masks)
+
+
+def _answers(answer: MaskBatch, multimask: str) -> tuple[Tensor, Tensor]:
+    """Choose one of SAM's answers a prompt: (n, s, s) logits and (n,) predicted IoU."""
+    if multimask == "single":
+        return answer.logits[:, 0], answer.iou[:, 0]
+    best = answer.iou[:, 1:].argmax(1) + 1
+    rows = torch.arange(len(best), device=best.device)
+    return answer.logits[rows, best], answer.iou[rows, best]
+
+
+def _component(mask: NDArray[np.bool_], y: int, x: int) -> NDArray[np.bool_]:
+    """Keep the piece of a mask under its point, or the largest piece if it is beside it."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    if count <= 2:
+        return mask
+    under = labels[y, x] or 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
+    piece: NDArray[np.bool_] = labels == under
+    return piece
+
+
+def _open_sides(
+    mask: NDArray[np.bool_], origin: NDArray[np.int64], window: int
+) -> bool:
+    """Whether a mask reaches an edge of its window that is not also the tile's edge."""
+    row, column = (int(v) for v in origin)
+    last = EMBEDDING - window
+    return bool(
+        (row > 0 and mask[0].any())
+        or (row < last and mask[-1].any())
+        or (column > 0 and mask[:, 0].any())
+        or (column < last and mask[:, -1].any())
+    )
+
+
+def _candidate(
+    id_: int,
+    mask: NDArray[np.bool_],
+    corner: NDArray[np.int64],
+    iou: float,
+    haematoxylin: NDArray[np.float32],
+) -> Candidate | None:
+    """Crop a window mask to its extent inside the image; None if nothing is left."""
+    y, x = (int(v) for v in corner)
+    height, width = haematoxylin.shape
+    inside = mask[: max(height - y, 0), : max(width - x, 0)]
+    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
+    if len(rows) == 0:
+        return None
+    y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    crop = np.ascontiguousarray(inside[y0:y1, x0:x1])
+    box = (int(y + y0), int(x + x0), int(y + y1), int(x + x1))
+    stain = haematoxylin[box[0] : box[2], box[1] : box[3]][crop]
+    return Candidate(id_, box, crop, iou, float(stain.mean(dtype=np.float64)))
+
+
+class TileDecoder:
+    """Decodes prompts on encoded tiles into candidates.
+
+    Parameters
+    ----------
+    segmenter
+        Called to get the SAM variant, only when there is something to decode.
+    tiles
+        The tile embeddings.
+    haematoxylin
+        (H, W) float32 haematoxylin concentration, normalised to 0..1.
+    settings
+        Window, mask prompt, multimask and batch.
+    """
+
+    def __init__(
+        self,
+        segmenter: Callable[[], PromptableSegmenter],
+        tiles: TileEmbeddings,
+        haematoxylin: NDArray[np.float32],
+        settings: DecodingSettings,
+    ) -> None:
+        self._segmenter = segmenter
+        self._tiles = tiles
+        self._grid = tiles.grid
+        self._haematoxylin = haematoxylin
+        self._settings = settings
+
+    def decode(self, prompts: PointPrompts) -> Iterator[tuple[int, list[Candidate]]]:
+        """Decode prompts, grouped by the tile in which each lies most centrally.
+
+        Parameters
+        ----------
+        prompts
+            Positive points with negatives and regions.
+
+        Yields
+        ------
+        asked
+            Number of prompts in this batch.
+        candidates
+            Its masks: at most one a prompt, none for an empty answer. A mask
+            depends on its own prompt; its batch changes it by no more than
+            floating-point rounding.
+        """
+        if len(prompts) == 0:
+            return
+        tiles = self._grid.most_central(prompts.points)
+        for tile in np.unique(tiles):
+            rows = np.flatnonzero(tiles == tile)
+            for begin in range(0, len(rows), self._settings.batch):
+                part = prompts.take(rows[begin : begin + self._settings.batch])
+                yield len(part), self._decode_batch(part, int(tile), self._settings.window)
+
+    def _decode_batch(self, prompts: PointPrompts, tile: int, window: int) -> list[Candidate]:
+        """Decode one batch on one tile; masks too large for the window go to the whole tile."""
+        grid, settings = self._grid, self._settings
+        origin = grid.origins[tile]
+        batch = _batch(prompts, origin, grid, window, settings)
+        answer = self._segmenter().decode(self._tiles[tile], batch, grid.side)
+        logits, iou = _answers(answer, settings.multimask)
+        size = window * grid.token
+        resized = F.interpolate(logits[:, None], (size, size), mode="bilinear", align_corners=False)
+        masks = (resized[:, 0] > 0).cpu().numpy()
+        origins = batch.origins.numpy()
+        corners = origins * grid.token + np.asarray(origin)
+        local = np.clip(np.rint(prompts.points - corners).astype(int), 0, size - 1)
+        found, open_rows = [], []
+        for i, mask in enumerate(masks):
+            piece = _component(mask, *local[i])
+            if window < EMBEDDING and _open_sides(piece, origins[i], window):
+                open_rows.append(i)
+                continue
+            candidate = _candidate(
+                int(prompts.ids[i]), piece, corners[i], float(iou[i]), self._haematoxylin
+            )
+            if candidate is not None:
+                found.append(candidate)
+        if open_rows:
+            found += self._decode_batch(prompts.take(np.asarray(open_rows)), tile, EMBEDDING)
+        return found
+
+
+def plausible(
+    candidates: Sequence[Candidate], settings: DecodingSettings, mpp: float
+) -> list[Candidate]:
+    """Drop masks too small or too large for a nucleus (``min_area``, ``max_area`` in um^2)."""
+    low, high = settings.min_area / mpp**2, settings.max_area / mpp**2
+    return [c for c in candidates if low <= c.area <= high]

@@ -1,0 +1,336 @@
+"""One object per image: settings, stage outputs, and a run that can be watched and stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .._version import __version__
+from ..errors import ImageError
+from ..models.protocols import PromptableSegmenter
+from ..models.weights import load_segmenter
+from .activation import Scan
+from .instances import Nucleus
+from .prototypes import Prototypes
+from .settings import Settings
+from .stages import (
+    STAGES,
+    Context,
+    Nuclei,
+    PromptSet,
+    Stage,
+    Stains,
+    WorkingImage,
+    needed,
+    reads,
+)
+
+MIN_SIDE = 32
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run is.
+
+    Attributes
+    ----------
+    stage
+        The stage at work.
+    done, total
+        Units of work of this stage that are finished, and in all.
+    fraction
+        Share of the whole run that is finished, 0 to 1.
+    """
+
+    stage: Stage
+    done: int
+    total: int
+    fraction: float
+
+
+class Session:
+    """One image on its way from pixels to labelled nuclei.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB.
+    settings
+        The method's settings; defaults if not given.
+    mpp
+        Pixel size in um; None if unknown (the method's own, 0.25, is assumed).
+    device
+        "auto", "cpu", "cuda", ...
+    segmenter
+        A loaded SAM variant to use instead of the one that the settings name, so
+        that several sessions can share one.
+
+    Raises
+    ------
+    ImageError
+        If the image is not 8-bit RGB of at least 32 px a side.
+
+    Examples
+    --------
+    >>> session = Session(image)                        # doctest: +SKIP
+    >>> for progress in session.run():                  # doctest: +SKIP
+    ...     print(progress.stage, progress.fraction)
+    >>> session.labels                                  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        image: NDArray[np.uint8],
+        settings: Settings | None = None,
+        *,
+        mpp: float | None = None,
+        device: str = "auto",
+        segmenter: PromptableSegmenter | None = None,
+    ) -> None:
+        _check_image(image)
+        if mpp is not None and not (np.isfinite(mpp) and mpp > 0):
+            raise ImageError(f"The pixel size must be a positive number of um, not {mpp!r}.")
+        self.image = image
+        self.mpp = mpp
+        self._settings = settings or Settings()
+        self._device = device
+        self._given_segmenter = segmenter
+        self._loaded: tuple[str, PromptableSegmenter] | None = None
+        self._outputs: dict[Stage, tuple[str, Any]] = {}
+        self._tiles: tuple[str, dict[int, Tensor]] = ("", {})
+        self._stop = threading.Event()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; assign new ones and run again: only what they touch is redone."""
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def run(self, until: Stage = Stage.NUCLEI) -> Iterator[Progress]:
+        """Run the stages that are not up to date, as far as `until`.
+
+        Yields
+        ------
+        Progress
+            After every unit of work. Between two of them the run can be stopped,
+            by :meth:`stop` from any thread or by closing the generator; finished
+            stages, and tiles already encoded, stay.
+        """
+        self._stop.clear()
+        settings = self._settings
+        stages = needed(until, settings)
+        keys = self._keys(settings)
+        whole = sum(STAGES[stage].share for stage in stages)
+        before = 0.0
+        for stage in stages:
+            share = STAGES[stage].share
+            if not self._current(stage, keys):
+                for done, total in self._make(stage, settings, keys):
+                    yield Progress(stage, done, total, (before + share * done / total) / whole)
+                    if self._stop.is_set():
+                        return
+            before += share
+            yield Progress(stage, 1, 1, before / whole)
+            if self._stop.is_set():
+                return
+
+    def stop(self) -> None:
+        """Ask a run to stop after its present unit of work; callable from any thread."""
+        self._stop.set()
+
+    def finish(self, until: Stage = Stage.NUCLEI) -> Any:
+        """Run as far as `until` without watching, and return that stage's output."""
+        for _ in self.run(until):
+            pass
+        return self.output(until)
+
+    def is_current(self, stage: Stage) -> bool:
+        """Whether a stage's output is there and fits the present settings."""
+        return self._current(stage, self._keys(self._settings))
+
+    def output(self, stage: Stage) -> Any:
+        """Return a stage's last output.
+
+        Raises
+        ------
+        KeyError
+            If the stage has not run.
+        """
+        if stage not in self._outputs:
+            raise KeyError(f"Stage '{stage}' has not run yet: call run(until=Stage.{stage.name}).")
+        return self._outputs[stage][1]
+
+    @property
+    def result(self) -> Nuclei:
+        """The last finished result."""
+        result: Nuclei = self.output(Stage.NUCLEI)
+        return result
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """(H, W) int32 label image on the image's own grid; 0 is background."""
+        return self.result.labels
+
+    @property
+    def nuclei(self) -> tuple[Nucleus, ...]:
+        """One measured row for each label."""
+        return self.result.nuclei
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a person should know about the stages that have run."""
+        found = []
+        if Stage.TISSUE in self._outputs and not self.output(Stage.TISSUE).any():
+            found.append("No tissue was found: the image seems to be blank glass or black.")
+            return tuple(found)
+        if Stage.STAIN in self._outputs:
+            stains: Stains = self.output(Stage.STAIN)
+            if stains.vectors.note:
+                found.append(stains.vectors.note)
+        if Stage.PROTOTYPES in self._outputs:
+            prototypes: Prototypes = self.output(Stage.PROTOTYPES)
+            if not prototypes.usable:
+                found.append("No haematoxylin-stained region was found: is this an H&E image?")
+        if Stage.ACTIVATION in self._outputs:
+            scan: Scan = self.output(Stage.ACTIVATION)
+            if not scan.converged:
+                found.append(
+                    "The transport solver stopped before its tolerance: raise "
+                    "transport.max_iterations or transport.epsilon."
+                )
+        return tuple(found)
+
+    def metadata(self) -> dict[str, Any]:
+        """Return what made the labels: enough to make them again bit by bit."""
+        working: WorkingImage = self.output(Stage.IMAGE)
+        prompts: PromptSet = self.output(Stage.PROMPTS)
+        stains: Stains = self.output(Stage.STAIN)
+        rho = None
+        if prompts.step is not None:
+            scan: Scan = self.output(Stage.ACTIVATION)
+            rho = scan.steps[prompts.step].rho
+        segmenter = self._segmenter()
+        return {
+            "software": f"napari-sprout {__version__}",
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "device": str(segmenter.device),
+            "segmenter": segmenter.name,
+            "weights_sha256": segmenter.weights_sha256,
+            "image_sha256": hashlib.sha256(np.ascontiguousarray(self.image)).hexdigest(),
+            "mpp": self.mpp,
+            "working_mpp": working.scale.mpp,
+            "stain_vectors": stains.vectors.matrix.T.tolist(),
+            "stain_source": stains.vectors.source,
+            "rho": rho,
+            "seed": self._settings.seed,
+            "settings": self._settings.to_dict(),
+            "warnings": list(self.warnings),
+        }
+
+    def _keys(self, settings: Settings) -> dict[Stage, str]:
+        """Return a hash for every stage of all the settings its output depends on."""
+        values = settings.to_dict()
+        keys: dict[Stage, str] = {}
+        for stage in Stage:
+            inputs = [keys[earlier] for earlier in reads(stage, settings)]
+            own = {group: values[group] for group in STAGES[stage].groups}
+            text = json.dumps([stage, inputs, own], sort_keys=True)
+            keys[stage] = hashlib.sha256(text.encode()).hexdigest()
+        return keys
+
+    def _current(self, stage: Stage, keys: dict[Stage, str]) -> bool:
+        return stage in self._outputs and self._outputs[stage][0] == keys[stage]
+
+    def _make(
+        self, stage: Stage, settings: Settings, keys: dict[Stage, str]
+    ) -> Iterator[tuple[int, int]]:
+        """Make one stage's output; it is kept only when it is complete."""
+        tiles_key = keys[Stage.IMAGE] + json.dumps(dataclasses.asdict(settings.features))
+        if self._tiles[0] != tiles_key:
+            self._tiles = (tiles_key, {})
+        context = Context(
+            self.image,
+            self.mpp,
+            settings,
+            {done: output for done, (_, output) in self._outputs.items()},
+            self._segmenter,
+            self._tiles[1],
+        )
+        output = yield from STAGES[stage].make(context)
+        self._outputs[stage] = (keys[stage], output)
+
+    def _segmenter(self) -> PromptableSegmenter:
+        """Return the SAM variant, loaded when first needed."""
+        if self._given_segmenter is not None:
+            return self._given_segmenter
+        name = self._settings.features.segmenter
+        if self._loaded is None or self._loaded[0] != name:
+            self._loaded = (name, load_segmenter(name, self._device))
+        return self._loaded[1]
+
+
+def _check_image(image: NDArray[np.uint8]) -> None:
+    """Refuse what is not an 8-bit RGB image large enough to hold a nucleus."""
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+        raise ImageError("The image must be an 8-bit array of red, green and blue.")
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ImageError(
+            f"The image must have the shape (height, width, 3), not {image.shape}: "
+            "H&E needs its colours."
+        )
+    if min(image.shape[:2]) < MIN_SIDE:
+        raise ImageError(
+            f"The image is {image.shape[1]} x {image.shape[0]} px: it must have at least "
+            f"{MIN_SIDE} px a side."
+        )
+
+
+def segment(
+    image: NDArray[np.uint8],
+    settings: Settings | None = None,
+    *,
+    mpp: float | None = None,
+    device: str = "auto",
+) -> NDArray[np.int32]:
+    """Label every nucleus of an H&E image.
+
+    Parameters
+    ----------
+    image
+        (H, W, 3) uint8 RGB.
+    settings
+        The method's settings; defaults if not given.
+    mpp
+        Pixel size in um; None if unknown.
+    device
+        "auto", "cpu", "cuda", ...
+
+    Returns
+    -------
+    ndarray
+        (H, W) int32; 0 is background.
+
+    Raises
+    ------
+    ImageError
+        If the image is not 8-bit RGB of at least 32 px a side.
+    """
+    session = Session(image, settings, mpp=mpp, device=device)
+    session.finish()
+    return session.labels

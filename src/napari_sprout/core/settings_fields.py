@@ -1,0 +1,143 @@
+"""How a setting is declared, checked and read: one mechanism for every group.
+
+A setting is a dataclass field made by :func:`setting`; its range, choices and a
+sentence in a pathologist's words travel in the field's metadata, so the command
+line, the documentation and the plugin's forms all read the same source.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from typing import Any, ClassVar, TypeVar
+
+from ..errors import SettingsError
+
+T = TypeVar("T")
+
+
+def setting(
+    default: Any,
+    description: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] | None = None,
+    unit: str = "",
+    advanced: bool = False,
+) -> Any:
+    """Declare one setting.
+
+    Parameters
+    ----------
+    default
+        The value used when none is given; its type is the setting's type.
+    description
+        One sentence in a pathologist's words (the plugin's tooltip).
+    low, high
+        Inclusive range of a number, or of each element of a tuple.
+    choices
+        The allowed words of a text setting.
+    unit
+        Physical unit, empty where there is none.
+    advanced
+        True for settings that the plugin folds away.
+    """
+    metadata = {
+        "description": description,
+        "low": low,
+        "high": high,
+        "choices": choices,
+        "unit": unit,
+        "advanced": advanced,
+    }
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """Return " Did you mean 'x'?" for the closest of `names`, or their list."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    return f"Did you mean '{close[0]}'?" if close else "Use one of: " + ", ".join(names) + "."
+
+
+def _check_number(where: str, value: Any, meta: Any, example: Any) -> float | int:
+    whole = isinstance(example, int) and not isinstance(example, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        kind = "a whole number" if whole else "a number"
+        raise SettingsError(f"Setting '{where}' must be {kind}, not {value!r}.")
+    if not math.isfinite(value) or (whole and value != int(value)):
+        kind = "a whole number" if whole else "finite"
+        raise SettingsError(f"Setting '{where}' must be {kind}, not {value!r}.")
+    low, high = meta["low"], meta["high"]
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = " and ".join(
+            f"{word} {bound:g}"
+            for word, bound in (("at least", low), ("at most", high))
+            if bound is not None
+        )
+        raise SettingsError(f"Setting '{where}' must be {bounds}, not {value!r}.")
+    return int(value) if whole else float(value)
+
+
+def checked(where: str, value: Any, field: dataclasses.Field[Any]) -> Any:
+    """Return `value` in the field's own type, or raise a sentence that says what is allowed.
+
+    Raises
+    ------
+    SettingsError
+        If the value has the wrong type, is not finite, or lies outside the
+        field's range or choices.
+    """
+    meta, example = field.metadata, field.default
+    if isinstance(example, bool):
+        if not isinstance(value, bool):
+            raise SettingsError(f"Setting '{where}' must be true or false, not {value!r}.")
+        return value
+    if isinstance(example, str):
+        if not isinstance(value, str):
+            raise SettingsError(f"Setting '{where}' must be text, not {value!r}.")
+        choices = meta["choices"]
+        if choices and value not in choices:
+            raise SettingsError(
+                f"Setting '{where}' must be one of {', '.join(choices)}, not '{value}'. "
+                + nearest(value, list(choices))
+            )
+        return value
+    if isinstance(example, tuple):
+        if not isinstance(value, list | tuple) or len(value) != len(example):
+            raise SettingsError(
+                f"Setting '{where}' must be a list of {len(example)} numbers, not {value!r}."
+            )
+        return tuple(
+            _check_number(where, v, meta, e) for v, e in zip(value, example, strict=True)
+        )
+    return _check_number(where, value, meta, example)
+
+
+class Group:
+    """Base of a frozen dataclass of settings: checks every field when made."""
+
+    name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            value = checked(f"{self.name}.{field.name}", getattr(self, field.name), field)
+            object.__setattr__(self, field.name, value)
+
+
+def build(cls: type[T], values: Any, prefix: str) -> T:
+    """Make a settings group from a mapping, refusing unknown names.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown name (with the nearest valid one) or a bad value.
+    """
+    if not isinstance(values, dict):
+        raise SettingsError(f"'{prefix}' must be a table of settings, not {values!r}.")
+    names = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
+    for name in values:
+        if name not in names:
+            raise SettingsError(f"Unknown setting '{prefix}.{name}'. {nearest(name, names)}")
+    return cls(**values)

@@ -1,0 +1,423 @@
+"""The stages of the method: what each makes, from what, and when it must be made again.
+
+A stage is a generator of (done, total) units of work that returns its output; it
+is a pure function of the outputs it reads and of its settings groups. The table
+:data:`STAGES` says which those are, so a changed setting re-runs only what it
+touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import ImageError
+from ..models.protocols import PromptableSegmenter
+from . import activation, features, labels, masks, prompts, suppression
+from .coordinates import Scale
+from .instances import Candidate, Nucleus, Prompt
+from .prototypes import Prototypes, fit_prototypes, token_share
+from .reference import ReferenceMasks, reference_masks
+from .settings import Settings
+from .stain import StainVectors, concentrations, optical_density, stain_vectors
+from .tiles import TileGrid
+from .tissue import tissue_mask
+
+Units = tuple[int, int]
+
+
+class Stage(StrEnum):
+    """The stages, in order."""
+
+    IMAGE = "image"
+    TISSUE = "tissue"
+    STAIN = "stain"
+    REFERENCE = "reference"
+    ENCODING = "encoding"
+    PROTOTYPES = "prototypes"
+    ACTIVATION = "activation"
+    PROMPTS = "prompts"
+    MASKS = "masks"
+    NUCLEI = "nuclei"
+
+
+@dataclass(frozen=True, eq=False)
+class WorkingImage:
+    """The image at the scale the method works at: (H, W, 3) uint8, and how it got there."""
+
+    rgb: NDArray[np.uint8]
+    scale: Scale
+
+
+@dataclass(frozen=True, eq=False)
+class Stains:
+    """Stain vectors and what they say of every working pixel.
+
+    Attributes
+    ----------
+    vectors
+        The stain vectors used.
+    density
+        (H, W, 3) float32 optical density.
+    concentrations
+        (H, W, 2) float32, haematoxylin then eosin.
+    haematoxylin
+        (H, W) float32: haematoxylin divided by its 99th percentile over tissue,
+        clipped to 0..1.
+    """
+
+    vectors: StainVectors
+    density: NDArray[np.float32]
+    concentrations: NDArray[np.float32]
+    haematoxylin: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Tile embeddings, and the (d, h, w) features stitched from those that hold tissue."""
+
+    tiles: features.TileEmbeddings
+    features: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class PromptSet:
+    """Prompts, and the regions that proposed the positive ones.
+
+    Attributes
+    ----------
+    prompts
+        In full-resolution pixels; positives first, ids from 1.
+    regions
+        (H, W) int32 at working resolution; a region's value is its prompt's id.
+    foreground
+        (H, W) bool at working resolution, before it was split.
+    step
+        Index of the scan's step taken; None without a scan.
+    """
+
+    prompts: tuple[Prompt, ...]
+    regions: NDArray[np.int32]
+    foreground: NDArray[np.bool_]
+    step: int | None
+
+
+@dataclass(frozen=True, eq=False)
+class Nuclei:
+    """The result.
+
+    Attributes
+    ----------
+    labels
+        (H, W) int32 on the image's own grid; a nucleus's value is its id.
+    nuclei
+        One measured row for each label, by id.
+    suppressed
+        Which candidates were kept, and why the others were not.
+    covered
+        Ids that were kept but are hidden under better masks.
+    """
+
+    labels: NDArray[np.int32]
+    nuclei: tuple[Nucleus, ...]
+    suppressed: suppression.Suppressed
+    covered: tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a stage may read: earlier outputs, the settings, and the model."""
+
+    image: NDArray[np.uint8]
+    mpp: float | None
+    settings: Settings
+    outputs: Mapping[Stage, Any]
+    segmenter: Callable[[], PromptableSegmenter]
+    tiles: dict[int, Tensor]
+
+    @property
+    def working(self) -> WorkingImage:
+        """The working image."""
+        return self.outputs[Stage.IMAGE]  # type: ignore[no-any-return]
+
+    @property
+    def tissue(self) -> NDArray[np.bool_]:
+        """The tissue mask, (H, W) bool at working resolution."""
+        return self.outputs[Stage.TISSUE]  # type: ignore[no-any-return]
+
+
+def make_image(context: Context) -> Generator[Units, None, WorkingImage]:
+    """Bring the image to the working pixel size."""
+    settings = context.settings.image
+    height, width = context.image.shape[:2]
+    scale = Scale.between((height, width), context.mpp, settings.mpp)
+    if min(scale.working) < MIN_SIDE:
+        raise ImageError(
+            f"The image is too small: {width} x {height} px at {context.mpp} um/px is less than "
+            f"{MIN_SIDE} px a side at {settings.mpp} um/px. Check its pixel size."
+        )
+    yield 0, 1
+    return WorkingImage(scale.image_to_working(context.image), scale)
+
+
+MIN_SIDE = 16
+
+
+def make_tissue(context: Context) -> Generator[Units, None, NDArray[np.bool_]]:
+    """Mask glass, pen marks and black borders (ALGORITHM 1)."""
+    yield 0, 1
+    working = context.working
+    return tissue_mask(working.rgb, context.settings.tissue, working.scale.mpp)
+
+
+def make_stain(context: Context) -> Generator[Units, None, Stains]:
+    """Separate the stains (paper 3.1)."""
+    yield 0, 1
+    density = optical_density(context.working.rgb)
+    tissue = context.tissue
+    vectors = stain_vectors(density, tissue, context.settings.stain, seed=context.settings.seed)
+    amounts = concentrations(density, vectors)
+    inside = amounts[..., 0][tissue]
+    top = float(np.percentile(inside, 99)) if inside.size else 1.0
+    relative = np.clip(amounts[..., 0] / max(top, 1e-6), 0, 1)
+    return Stains(vectors, density, amounts, relative)
+
+
+def make_reference(context: Context) -> Generator[Units, None, ReferenceMasks]:
+    """Find the image's own sure nuclei and sure background (paper 3.1)."""
+    yield 0, 1
+    stains: Stains = context.outputs[Stage.STAIN]
+    return reference_masks(
+        stains.concentrations[..., 0],
+        context.tissue,
+        context.settings.reference,
+        context.working.scale.mpp,
+    )
+
+
+def make_encoding(context: Context) -> Generator[Units, None, Encoded]:
+    """Encode every tile that holds tissue, once, and stitch the features (paper 3.1)."""
+    settings = context.settings.features
+    image, tissue = context.working.rgb, context.tissue
+    grid = TileGrid.over(tissue.shape, settings.tile, settings.overlap)
+    wanted = [
+        i
+        for i, (y, x) in enumerate(grid.origins)
+        if tissue[y : y + grid.side, x : x + grid.side].any()
+    ]
+    tiles = features.TileEmbeddings(grid, image, context.segmenter, context.tiles)
+    for done, index in enumerate(wanted):
+        yield done, len(wanted)
+        _ = tiles[index]
+    return Encoded(tiles, features.stitch(tiles, wanted, settings.overlap))
+
+
+def make_prototypes(context: Context) -> Generator[Units, None, Prototypes]:
+    """Cluster the features under the reference masks (Eq. 1)."""
+    yield 0, 1
+    encoded: Encoded = context.outputs[Stage.ENCODING]
+    reference: ReferenceMasks = context.outputs[Stage.REFERENCE]
+    return fit_prototypes(
+        encoded.features,
+        reference.sure_foreground,
+        reference.sure_background,
+        encoded.tiles.grid,
+        context.settings.prototypes,
+        context.settings.seed,
+    )
+
+
+def make_activation(context: Context) -> Generator[Units, None, activation.Scan]:
+    """Transport features to prototypes at every rho and refine the maps (paper 3.2)."""
+    settings = context.settings
+    encoded: Encoded = context.outputs[Stage.ENCODING]
+    prototypes: Prototypes = context.outputs[Stage.PROTOTYPES]
+    stains: Stains = context.outputs[Stage.STAIN]
+    yield 0, 1
+    if not prototypes.usable:
+        return activation.Scan((), np.zeros((0, 0, 0, 0), np.float32), 0, True)
+    grid = encoded.tiles.grid
+    inside = torch.from_numpy(token_share(context.tissue, grid) > 0)
+    weights, converged = activation.assignments(
+        encoded.features, inside.to(encoded.features.device), prototypes, settings.transport
+    )
+    masses = activation.scan_masses(settings.transport)
+    steps = []
+    for step in activation.run_scan(
+        weights,
+        prototypes.n_foreground,
+        stains.density,
+        context.tissue,
+        grid,
+        masses,
+        settings.activation,
+    ):
+        steps.append(step)
+        yield len(steps), len(masses) + 1
+    return activation.Scan(
+        tuple(steps), weights.cpu().numpy(), prototypes.n_foreground, converged
+    )
+
+
+def make_prompts(context: Context) -> Generator[Units, None, PromptSet]:
+    """Place positive and negative points (paper 3.2 and B.6)."""
+    yield 0, 1
+    settings, tissue = context.settings, context.tissue
+    scale = context.working.scale
+    if settings.prompts.source == "grid":
+        regions = prompts.grid_regions(tissue, settings.prompts, scale.mpp)
+        return _prompt_set(regions, np.empty((0, 2)), tissue, scale, "grid", None)
+    reference: ReferenceMasks = context.outputs[Stage.REFERENCE]
+    if settings.prompts.source == "stain":
+        foreground, step = reference.sure_foreground, None
+        background = reference.background
+    else:
+        scan: activation.Scan = context.outputs[Stage.ACTIVATION]
+        step = activation.choose_step(scan.steps, settings.scan) if scan.steps else None
+        foreground, background = prompts.combine(
+            scan.steps[step] if step is not None else None, reference, tissue, scale
+        )
+    regions = prompts.watershed_regions(foreground, settings.prompts, scale.mpp)
+    negatives = prompts.negative_points(background, settings.prompts, scale.mpp)
+    return _prompt_set(regions, negatives, foreground, scale, settings.prompts.source, step)
+
+
+def _prompt_set(
+    regions: prompts.Regions,
+    negatives: NDArray[np.float64],
+    foreground: NDArray[np.bool_],
+    scale: Scale,
+    source: str,
+    step: int | None,
+) -> PromptSet:
+    """Number the points and express them in full-resolution pixels."""
+    positives = scale.to_full(regions.points)
+    made = [
+        Prompt(i + 1, "positive", float(y), float(x), source) for i, (y, x) in enumerate(positives)
+    ]
+    first = len(made) + 1
+    made += [
+        Prompt(first + i, "negative", float(y), float(x), source)
+        for i, (y, x) in enumerate(scale.to_full(negatives))
+    ]
+    return PromptSet(tuple(made), regions.labels, foreground, step)
+
+
+def point_prompts(made: PromptSet, scale: Scale, negatives_each: int) -> masks.PointPrompts:
+    """Give each positive prompt its nearest negatives, in working pixels.
+
+    Parameters
+    ----------
+    made
+        The prompts, perhaps edited by hand.
+    scale
+        The image's grids.
+    negatives_each
+        The paper's y.
+    """
+    positive = [p for p in made.prompts if p.kind == "positive"]
+    negative = [p for p in made.prompts if p.kind == "negative"]
+    points = scale.to_working(np.array([(p.y, p.x) for p in positive]).reshape(-1, 2))
+    others = scale.to_working(np.array([(p.y, p.x) for p in negative]).reshape(-1, 2))
+    served = prompts.nearest_negatives(points, others, negatives_each)
+    ids = np.array([p.id for p in positive], dtype=np.int64)
+    present = np.isin(ids, made.regions)
+    return masks.PointPrompts(ids, points, others[served], made.regions, np.where(present, ids, 0))
+
+
+def make_masks(context: Context) -> Generator[Units, None, tuple[Candidate, ...]]:
+    """Decode every positive prompt with its negatives (paper 3.3)."""
+    settings = context.settings
+    made: PromptSet = context.outputs[Stage.PROMPTS]
+    encoded: Encoded = context.outputs[Stage.ENCODING]
+    stains: Stains = context.outputs[Stage.STAIN]
+    points = point_prompts(made, context.working.scale, settings.prompts.negatives)
+    decoder = masks.TileDecoder(
+        context.segmenter, encoded.tiles, stains.haematoxylin, settings.decoding
+    )
+    found: list[Candidate] = []
+    done = 0
+    yield 0, max(len(points), 1)
+    for asked, batch in decoder.decode(points):
+        found += batch
+        done += asked
+        yield done, len(points)
+    return tuple(masks.plausible(found, settings.decoding, context.working.scale.mpp))
+
+
+def make_nuclei(context: Context) -> Generator[Units, None, Nuclei]:
+    """Resolve overlapping masks, assemble the label image and measure it (paper D.3)."""
+    yield 0, 1
+    candidates: tuple[Candidate, ...] = context.outputs[Stage.MASKS]
+    stains: Stains = context.outputs[Stage.STAIN]
+    working = context.working
+    min_area = max(1, round(context.settings.decoding.min_area / working.scale.mpp**2))
+    resolved = suppression.suppress(candidates, context.settings.suppression)
+    by_id = {candidate.id: candidate for candidate in candidates}
+    assembled, covered = labels.assemble(by_id, resolved.kept, working.rgb.shape[:2], min_area)
+    full = labels.to_full_resolution(assembled, working.scale.full)
+    amounts = working.scale.map_to_full(stains.concentrations)
+    nuclei = labels.measure(full, amounts, by_id, resolved.scores)
+    return Nuclei(full, tuple(nuclei), resolved, tuple(covered))
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """How a stage is made, what it reads, and its share of a typical run."""
+
+    make: Callable[[Context], Generator[Units, None, Any]]
+    reads: tuple[Stage, ...]
+    groups: tuple[str, ...]
+    share: float
+
+
+STAGES: dict[Stage, StageSpec] = {
+    Stage.IMAGE: StageSpec(make_image, (), ("image",), 0.005),
+    Stage.TISSUE: StageSpec(make_tissue, (Stage.IMAGE,), ("tissue",), 0.01),
+    Stage.STAIN: StageSpec(make_stain, (Stage.TISSUE,), ("stain", "seed"), 0.01),
+    Stage.REFERENCE: StageSpec(make_reference, (Stage.STAIN,), ("reference",), 0.005),
+    Stage.ENCODING: StageSpec(make_encoding, (Stage.TISSUE,), ("features",), 0.5),
+    Stage.PROTOTYPES: StageSpec(
+        make_prototypes, (Stage.ENCODING, Stage.REFERENCE), ("prototypes", "seed"), 0.02
+    ),
+    Stage.ACTIVATION: StageSpec(
+        make_activation, (Stage.PROTOTYPES,), ("transport", "activation"), 0.1
+    ),
+    Stage.PROMPTS: StageSpec(
+        make_prompts, (Stage.REFERENCE, Stage.ACTIVATION), ("prompts", "scan"), 0.05
+    ),
+    Stage.MASKS: StageSpec(make_masks, (Stage.PROMPTS, Stage.ENCODING), ("decoding",), 0.25),
+    Stage.NUCLEI: StageSpec(make_nuclei, (Stage.MASKS,), ("suppression",), 0.05),
+}
+
+
+def reads(stage: Stage, settings: Settings) -> tuple[Stage, ...]:
+    """Return the stages that `stage` reads directly under these settings.
+
+    Prompts from the stain or from a plain grid need no activation map.
+    """
+    direct = STAGES[stage].reads
+    if stage is Stage.PROMPTS and settings.prompts.source != "activation":
+        return tuple(s for s in direct if s is not Stage.ACTIVATION)
+    return direct
+
+
+def needed(until: Stage, settings: Settings) -> tuple[Stage, ...]:
+    """Return the stages that `until` rests on, itself included, in order."""
+    found: set[Stage] = set()
+
+    def visit(stage: Stage) -> None:
+        if stage not in found:
+            found.add(stage)
+            for earlier in reads(stage, settings):
+                visit(earlier)
+
+    visit(until)
+    return tuple(stage for stage in Stage if stage in found)

@@ -1,0 +1,106 @@
+"""Square overlapping tiles over the working image (paper 3.1 and 3.3).
+
+The working image is padded by reflection at its bottom and right edge to whole
+tokens and at least one tile, so tile origins always fall on the token grid and
+a token of the stitched map means the same pixels in every tile that covers it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import SettingsError
+from ..models.frame import EMBEDDING
+
+
+def _origins(length: int, side: int, stride: int) -> tuple[int, ...]:
+    """Return tile starts along one axis; the last tile ends at the edge."""
+    starts = list(range(0, length - side + 1, stride))
+    if starts[-1] != length - side:
+        starts.append(length - side)
+    return tuple(starts)
+
+
+@dataclass(frozen=True)
+class TileGrid:
+    """Where the tiles of one working image lie.
+
+    Attributes
+    ----------
+    shape
+        (H, W) of the working image, without padding.
+    padded
+        (H', W') with padding: multiples of `token`, at least `side`.
+    side
+        Side of a tile in working pixels, a multiple of 64.
+    token
+        Working pixels per token (side / 64).
+    origins
+        (y, x) of every tile, row by row.
+    """
+
+    shape: tuple[int, int]
+    padded: tuple[int, int]
+    side: int
+    token: int
+    origins: tuple[tuple[int, int], ...]
+
+    @classmethod
+    def over(cls, shape: tuple[int, int], side: int, overlap: float) -> TileGrid:
+        """Lay tiles of `side` px over an image of `shape`, overlapping by the fraction `overlap`.
+
+        Raises
+        ------
+        SettingsError
+            If `side` is not a multiple of 64, SAM's tokens a side.
+        """
+        if side % EMBEDDING:
+            raise SettingsError(
+                f"Setting 'features.tile' must be a multiple of {EMBEDDING}, not {side}."
+            )
+        token = side // EMBEDDING
+        stride = max(token, round(side * (1 - overlap) / token) * token)
+        height, width = (max(side, -(-length // token) * token) for length in shape)
+        origins = tuple(
+            (y, x) for y in _origins(height, side, stride) for x in _origins(width, side, stride)
+        )
+        return cls(shape, (height, width), side, token, origins)
+
+    @property
+    def tokens(self) -> tuple[int, int]:
+        """(h, w) of the stitched feature map, padding included."""
+        return self.padded[0] // self.token, self.padded[1] // self.token
+
+    def pad(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Reflect an (H, W, 3) image into the padding."""
+        extra = [(0, p - s) for p, s in zip(self.padded, self.shape, strict=True)]
+        return np.pad(image, [*extra, (0, 0)], mode="symmetric")
+
+    def cut(self, padded_image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+        """Return tile `index` of a padded image, (side, side, 3)."""
+        y, x = self.origins[index]
+        return np.ascontiguousarray(padded_image[y : y + self.side, x : x + self.side])
+
+    def most_central(self, points: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return for each (y, x) working point the tile in which it lies most centrally.
+
+        Parameters
+        ----------
+        points
+            (n, 2) working pixel centres.
+
+        Returns
+        -------
+        ndarray
+            (n,) tile indices; ties go to the first tile.
+        """
+        centres = np.asarray(self.origins, dtype=float) + (self.side - 1) / 2
+        best = np.empty(len(points), dtype=np.intp)
+        for begin in range(0, len(points), 4096):
+            part = points[begin : begin + 4096]
+            distance = np.abs(part[:, None, :] - centres[None]).max(axis=2)
+            best[begin : begin + 4096] = distance.argmin(axis=1)
+        return best

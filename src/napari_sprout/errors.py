@@ -1,0 +1,32 @@
+"""Errors a person can act on.
+
+Every error raised on purpose derives from :class:`SproutError`; its message is
+one sentence that names the file or setting, what is wrong and what to do. The
+command line prints that sentence alone; the plugin shows it in a notification.
+"""
+
+from __future__ import annotations
+
+
+class SproutError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ImageError(SproutError):
+    """An image that cannot be read or segmented."""
+
+
+class SettingsError(SproutError):
+    """A setting with an unknown name or a value outside its range."""
+
+
+class WeightsError(SproutError):
+    """A weights file that is missing, damaged or not trusted."""
+
+
+class OutputError(SproutError):
+    """A result that could not be written."""
+
+
+class SproutWarning(UserWarning):
+    """Something a person should know, though a result was made."""

@@ -1,0 +1,1 @@
+"""Images in; label TIFFs, tables and pictures out."""

@@ -1,0 +1,197 @@
+"""Label images: OME-TIFF out; any whole-number TIFF or PNG in."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+from xml.etree import ElementTree
+
+import numpy as np
+import tifffile
+from numpy.typing import NDArray
+
+from .._version import __version__
+from ..errors import ImageError, OutputError
+from .atomic import replacing
+from .images import read_raster
+from .pixel_size import checked_mpp
+from .raster import Raster
+
+NAMESPACE: Final = "napari-sprout"
+_LARGEST_LABEL: Final = 2**31 - 1
+_KEY: Final = "metadata"
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedLabels:
+    """A label image.
+
+    Attributes
+    ----------
+    labels
+        C-contiguous int32 array of shape (H, W); 0 is background.
+    mpp
+        Pixel size in um per px, None if the file states none.
+    metadata
+        What :func:`write_labels` was given; empty for files of other programs.
+    """
+
+    labels: NDArray[np.int32]
+    mpp: float | None
+    metadata: dict[str, Any]
+
+
+def write_labels(
+    path: str | Path,
+    labels: NDArray[np.integer[Any]],
+    *,
+    mpp: float | None = None,
+    metadata: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a label image as a tiled, losslessly compressed OME-TIFF, whole or not at all.
+
+    Labels are stored in 16 bits where the largest fits, else in 32. The same
+    input gives the same bytes: no time and no random number is stored. The
+    metadata travel as JSON in an OME MapAnnotation, which other programs show
+    as a key and a value.
+
+    Parameters
+    ----------
+    path
+        The file, ending in ``.tif``.
+    labels
+        Whole numbers from 0 to 2**31 - 1, of shape (H, W).
+    mpp
+        Pixel size in um per px, 0.01 to 20; None leaves it out.
+    metadata
+        Anything JSON can hold (NumPy numbers and paths too), read back by
+        :func:`read_labels`.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written, or `labels` are not labels.
+    SettingsError
+        If `mpp` is out of range.
+    """
+    path = Path(path)
+    stored = _compact(path, np.asarray(labels))
+    note = json.dumps(dict(metadata or {}), sort_keys=True, default=_plain)
+    ome: dict[str, Any] = {
+        "Creator": f"napari-sprout {__version__}",
+        "Name": "Nuclei",
+        "axes": "YX",
+        "MapAnnotation": {"Namespace": NAMESPACE, "Value": {_KEY: note}},
+    }
+    resolution: dict[str, Any] = {}
+    if mpp is not None:
+        size = checked_mpp(mpp)
+        for axis in "XY":
+            ome[f"PhysicalSize{axis}"] = size
+            ome[f"PhysicalSize{axis}Unit"] = "µm"
+        resolution = {"resolution": (1e4 / size, 1e4 / size), "resolutionunit": "CENTIMETER"}
+    ome["UUID"] = _content_uuid(stored, mpp, note)
+    with replacing(path) as temporary:
+        tifffile.imwrite(
+            temporary,
+            stored,
+            ome=True,
+            photometric="minisblack",
+            tile=(256, 256),
+            compression="zlib",
+            predictor=True,
+            software=ome["Creator"],
+            metadata=ome,
+            **resolution,
+        )
+
+
+def _compact(path: Path, labels: NDArray[Any]) -> NDArray[np.uint16] | NDArray[np.uint32]:
+    """Return `labels` in the smallest of the two types that label images use."""
+    if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind not in "iu":
+        raise OutputError(
+            f"'{path}' was not written: labels must be whole numbers of shape (H, W), not "
+            f"{labels.dtype.name} of shape {labels.shape}."
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > _LARGEST_LABEL:
+        raise OutputError(
+            f"'{path}' was not written: labels must lie between 0 and {_LARGEST_LABEL}, "
+            f"not {low} to {high}."
+        )
+    if high < 2**16:
+        return np.ascontiguousarray(labels, dtype=np.uint16)
+    return np.ascontiguousarray(labels, dtype=np.uint32)
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can hold for a NumPy number or array, a path, or any other object."""
+    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
+
+
+def _content_uuid(labels: NDArray[Any], mpp: float | None, note: str) -> str:
+    """Return the OME file identifier, derived from the content so that it never varies."""
+    digest = hashlib.sha256(f"{labels.shape} {labels.dtype} {mpp} {note}".encode())
+    digest.update(labels.tobytes())
+    return str(uuid.UUID(bytes=digest.digest()[:16], version=5))
+
+
+def read_labels(path: str | Path) -> LoadedLabels:
+    """Read a label image: ours, napari's, or any two-dimensional TIFF or PNG of whole numbers.
+
+    Parameters
+    ----------
+    path
+        The label image.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, unreadable, damaged or not an image; or if it
+        holds colours, negative or fractional numbers, or labels beyond 2**31 - 1.
+    """
+    path = Path(path)
+    raster, _ = read_raster(path)
+    labels = _as_labels(path, raster)
+    return LoadedLabels(labels, raster.mpp, _metadata(raster.ome_xml))
+
+
+def _as_labels(path: Path, raster: Raster) -> NDArray[np.int32]:
+    pixels = raster.pixels
+    if pixels.ndim != 2:
+        raise ImageError(
+            f"'{path}' is a colour picture ({pixels.shape[2]} channels), not a label image; "
+            "give the file in which each nucleus has one number."
+        )
+    if pixels.dtype.kind not in "buif":
+        raise ImageError(f"'{path}' holds {pixels.dtype.name} values, not labels.")
+    if pixels.dtype.kind == "f" and not np.array_equal(pixels, np.rint(pixels)):
+        raise ImageError(
+            f"'{path}' holds numbers that are not whole; labels are whole numbers, "
+            "so save the label layer itself."
+        )
+    low, high = float(pixels.min()), float(pixels.max())
+    if low < 0 or high > _LARGEST_LABEL:
+        raise ImageError(
+            f"'{path}' holds labels from {low:.0f} to {high:.0f}, where 0 to {_LARGEST_LABEL} "
+            "is allowed; renumber them."
+        )
+    return np.ascontiguousarray(pixels, dtype=np.int32)
+
+
+def _metadata(ome_xml: str) -> dict[str, Any]:
+    """Return our own metadata, or nothing if another program wrote or changed them."""
+    try:
+        root = ElementTree.fromstring(ome_xml)
+        for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation"):
+            if annotation.get("Namespace") == NAMESPACE:
+                found = json.loads(annotation.findtext(f"{{*}}Value/{{*}}M[@K='{_KEY}']") or "{}")
+                return found if isinstance(found, dict) else {}
+    except (ElementTree.ParseError, json.JSONDecodeError):
+        pass
+    return {}

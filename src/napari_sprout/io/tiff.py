@@ -1,0 +1,138 @@
+"""TIFF, OME-TIFF and BigTIFF files: the largest image in them, as stored."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tifffile
+
+from ..errors import ImageError
+from .pixel_size import both_axes, from_aperio, from_ome, per_length, um_per_unit
+from .raster import Alpha, Raster, check_dimensions, damaged
+
+TIFF_SIGNATURES: Final = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
+
+_RESOLUTION_UNITS_UM: Final = {2: 25400.0, 3: 10000.0}
+# tifffile turns YCbCr into RGB for these alone (JPEG, lossy DNG and WebP).
+_RGB_WHEN_DECODED: Final = frozenset({6, 7, 33007, 34892, 50001})
+_ALPHA: Final[dict[int, Alpha]] = {1: "premultiplied", 2: "straight"}
+
+
+def read_tiff(path: Path) -> Raster:
+    """Read the largest image of a TIFF file; of a pyramid, its full-resolution level.
+
+    Raises
+    ------
+    ImageError
+        If it is damaged, incomplete or too large, holds a stack of several
+        images, or stores colours that are neither RGB nor a palette.
+    """
+    try:
+        with tifffile.TiffFile(path) as file:
+            return _largest(path, file)
+    except (ImageError, MemoryError, FileNotFoundError, PermissionError):
+        raise
+    except Exception as exc:
+        # The bytes are not ours: decoders raise whatever damaged ones lead them to.
+        raise damaged(path, exc) from exc
+
+
+def _largest(path: Path, file: tifffile.TiffFile) -> Raster:
+    if not file.series:
+        raise damaged(path)
+    number, series = max(enumerate(file.series), key=lambda item: _pixel_count(item[1].levels[0]))
+    level, page = series.levels[0], series.levels[0].keyframe
+    height, width = _extent(level)
+    check_dimensions(path, height, width)
+    _check_colours(path, page)
+    _check_complete(path, level)
+    pixels = _single_image(path, level)
+    return Raster(
+        pixels,
+        bits=_bits(page),
+        alpha=_alpha(page, pixels),
+        rgb_first=page.photometric == tifffile.PHOTOMETRIC.RGB,
+        colormap=page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE else None,
+        mpp=_pixel_size(file, number, page),
+        ome_xml=file.ome_metadata or "",
+    )
+
+
+def _extent(level: Any) -> tuple[int, int]:
+    sizes = dict(zip(level.get_axes(squeeze=False), level.get_shape(squeeze=False), strict=True))
+    return int(sizes.get("Y", 0)), int(sizes.get("X", 0))
+
+
+def _pixel_count(level: Any) -> int:
+    height, width = _extent(level)
+    return height * width
+
+
+def _check_colours(path: Path, page: Any) -> None:
+    kinds = tifffile.PHOTOMETRIC
+    plain = {kinds.MINISBLACK, kinds.MINISWHITE, kinds.RGB, kinds.PALETTE}
+    decoded = (
+        page.photometric == kinds.YCBCR
+        and page.compression in _RGB_WHEN_DECODED
+        and page.planarconfig == 1
+        and not page.extrasamples
+    )
+    if page.photometric not in plain and not decoded:
+        name = getattr(page.photometric, "name", str(page.photometric))
+        raise ImageError(f"'{path}' stores its colours as {name}, not RGB; export it again as RGB.")
+
+
+def _check_complete(path: Path, level: Any) -> None:
+    """Refuse a file shorter than its own index says; some decoders would fill the rest."""
+    for page in level.pages:
+        if page is None:
+            raise damaged(path)
+        size = page.parent.filehandle.size
+        ends = zip(page.dataoffsets, page.databytecounts, strict=True)
+        if any(offset + count > size for offset, count in ends):
+            raise damaged(path)
+
+
+def _single_image(path: Path, level: Any) -> np.ndarray[Any, Any]:
+    """Return (Y, X) or (Y, X, S) pixels, or refuse a stack."""
+    axes, shape = level.get_axes(squeeze=False), level.get_shape(squeeze=False)
+    kept = [(a, n) for a, n in zip(axes, shape, strict=True) if a in "YX" or n != 1]
+    order = "".join(axis for axis, _ in kept)
+    if order not in {"YX", "YXS", "YXC", "SYX", "CYX"}:
+        others = " x ".join(f"{n}" for a, n in kept if a not in "YXS")
+        raise ImageError(
+            f"'{path}' is a stack of {others} images, not one; save the one to segment by itself."
+        )
+    pixels: np.ndarray[Any, Any] = np.asarray(level.asarray()).reshape([n for _, n in kept])
+    return np.moveaxis(pixels, 0, -1) if order in {"SYX", "CYX"} else pixels
+
+
+def _bits(page: Any) -> int:
+    bits = page.bitspersample
+    return int(bits if isinstance(bits, int) else max(bits))
+
+
+def _alpha(page: Any, pixels: np.ndarray[Any, Any]) -> Alpha:
+    if pixels.ndim == 3 and pixels.shape[2] > 3 and page.extrasamples:
+        return _ALPHA.get(int(page.extrasamples[0]), "none")
+    return "none"
+
+
+def _pixel_size(file: tifffile.TiffFile, number: int, page: Any) -> float | None:
+    """Return the most explicit pixel size: OME-XML, Aperio, ImageJ, then the resolution tags."""
+    stated = from_ome(file.ome_metadata, number) if file.ome_metadata else None
+    stated = stated or from_aperio(page.description or "")
+    if stated is not None:
+        return stated
+    if file.imagej_metadata is not None and file.imagej_metadata.get("unit"):
+        unit_um = um_per_unit(str(file.imagej_metadata["unit"]))
+    else:
+        unit_um = _RESOLUTION_UNITS_UM.get(int(page.tags.valueof(296, 2)))
+    return both_axes(*(_per_tag(page, code, unit_um) for code in (282, 283)))
+
+
+def _per_tag(page: Any, code: int, unit_um: float | None) -> float | None:
+    numerator, denominator = page.tags.valueof(code, (0, 1))
+    return per_length(numerator / denominator, unit_um) if denominator else None

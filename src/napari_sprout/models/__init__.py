@@ -1,0 +1,1 @@
+"""Encoders and SAM variants behind two small protocols, and their weights."""

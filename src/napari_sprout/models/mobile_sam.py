@@ -1,0 +1,144 @@
+"""MobileSAM, composed of timm's TinyViT and segment-anything's own decoder.
+
+Nothing is re-implemented: the image encoder is timm's ``tiny_vit_5m_224`` run at
+1024 x 1024 with its last downsampling undone, the neck, prompt encoder and mask
+decoder are segment-anything's. :func:`from_upstream` renames the keys of the
+upstream checkpoint ``mobile_sam.pt`` to those modules.
+
+Source: Zhang et al. 2023, "Faster Segment Anything" (MobileSAM); Wu et al. 2022,
+"TinyViT"; Kirillov et al. 2023, "Segment Anything".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import timm
+import torch
+from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
+from segment_anything.modeling.common import LayerNorm2d
+from torch import Tensor, nn
+
+from .frame import EMBEDDING, FRAME, TOKEN
+
+EMBEDDING_DIM = 256
+
+
+class ImageEncoder(nn.Module):
+    """TinyViT and SAM's neck: (n, 3, 1024, 1024) normalised pixels -> (n, 256, 64, 64)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trunk = timm.create_model("tiny_vit_5m_224", pretrained=False, num_classes=0)
+        self.trunk.head = nn.Identity()
+        # MobileSAM keeps 16 frame pixels a token: the last stage does not halve the grid.
+        self.trunk.stages[3].downsample.conv2.conv.stride = (1, 1)
+        self.neck = nn.Sequential(
+            nn.Conv2d(320, EMBEDDING_DIM, kernel_size=1, bias=False),
+            LayerNorm2d(EMBEDDING_DIM),
+            nn.Conv2d(EMBEDDING_DIM, EMBEDDING_DIM, kernel_size=3, padding=1, bias=False),
+            LayerNorm2d(EMBEDDING_DIM),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Encode normalised pixels."""
+        embedding: Tensor = self.neck(self.trunk.stages(self.trunk.patch_embed(pixels)))
+        return embedding
+
+
+class MobileSam(nn.Module):
+    """The three parts of SAM with MobileSAM's image encoder."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image_encoder = ImageEncoder()
+        self.prompt_encoder = PromptEncoder(
+            embed_dim=EMBEDDING_DIM,
+            image_embedding_size=(EMBEDDING, EMBEDDING),
+            input_image_size=(FRAME, FRAME),
+            mask_in_chans=TOKEN,
+        )
+        self.mask_decoder = MaskDecoder(
+            num_multimask_outputs=3,
+            transformer=TwoWayTransformer(
+                depth=2, embedding_dim=EMBEDDING_DIM, mlp_dim=2048, num_heads=8
+            ),
+            transformer_dim=EMBEDDING_DIM,
+            iou_head_depth=3,
+            iou_head_hidden_dim=256,
+        )
+
+
+def _renamed(key: str) -> str | None:
+    """Return the key's name in :class:`MobileSam`, or None if it is not used."""
+    if not key.startswith("image_encoder."):
+        return key
+    name = key.removeprefix("image_encoder.")
+    if name.startswith("neck."):
+        return key
+    if name.startswith(("head.", "norm_head.")):
+        return None
+    name = name.replace("patch_embed.seq.0.", "patch_embed.conv1.")
+    name = name.replace("patch_embed.seq.2.", "patch_embed.conv2.")
+    name = name.replace(".c.", ".conv.")
+
+    def stage(match: re.Match[str]) -> str:
+        # timm counts a downsampling with the stage it leads to.
+        moved = int(match[1]) + (match[2] == "downsample")
+        return f"stages.{moved}.{match[2]}"
+
+    name = re.sub(r"^layers\.(\d)\.(downsample|blocks)", stage, name)
+    return f"image_encoder.trunk.{name}"
+
+
+def from_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the upstream checkpoint's tensors to those of :class:`MobileSam`.
+
+    Parameters
+    ----------
+    state
+        The state dict of ``mobile_sam.pt``.
+
+    Returns
+    -------
+    dict
+        Tensors by name, loadable with ``strict=True``. Counters that only
+        training uses are dropped.
+    """
+    renamed: dict[str, Tensor] = {}
+    for key, tensor in state.items():
+        name = _renamed(key)
+        if name is not None and not name.endswith("num_batches_tracked"):
+            renamed[name] = tensor
+    return renamed
+
+
+def build(state: Mapping[str, Tensor]) -> MobileSam:
+    """Make the network from renamed tensors, in float32 and evaluation mode.
+
+    Raises
+    ------
+    RuntimeError
+        If a tensor is missing, unexpected, or has the wrong shape.
+    """
+    with torch.device("meta"):
+        network = MobileSam()
+    network = network.to_empty(device="cpu")
+    tensors = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in state.items()
+    }
+    _restore_buffers(network, tensors)
+    network.load_state_dict(tensors, strict=True)
+    return network.eval().requires_grad_(False)
+
+
+def _restore_buffers(network: MobileSam, tensors: dict[str, Tensor]) -> None:
+    """Put back what the checkpoint does not carry: index tables and training counters."""
+    reference = MobileSam()
+    own = dict(network.named_buffers())
+    for name, buffer in reference.named_buffers():
+        own[name].copy_(buffer)
+        if name.endswith("num_batches_tracked"):
+            tensors.setdefault(name, buffer)

@@ -1,0 +1,103 @@
+"""The two protocols behind which every model stands, and what crosses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .frame import EMBEDDING
+
+
+@dataclass(frozen=True, eq=False)
+class PromptBatch:
+    """Prompts of `n` nuclei in one tile, ready to decode together.
+
+    Attributes
+    ----------
+    points
+        (n, k, 2) float32, (y, x) pixel centres in the tile; the first of each
+        row is the positive point.
+    labels
+        (n, k) int64: 1 positive, 0 negative, -1 padding.
+    origins
+        (n, 2) int64, first token (row, column) of each prompt's window.
+    window
+        Tokens a side of the windows; 64 is the whole tile.
+    masks
+        (n, 4 * window, 4 * window) float32 logits over the same windows, or None.
+    """
+
+    points: Tensor
+    labels: Tensor
+    origins: Tensor
+    window: int = EMBEDDING
+    masks: Tensor | None = None
+
+    def __len__(self) -> int:
+        return int(self.points.shape[0])
+
+    def part(self, begin: int, end: int) -> PromptBatch:
+        """Return the prompts from `begin` up to `end`."""
+        rows = slice(begin, end)
+        return PromptBatch(
+            self.points[rows],
+            self.labels[rows],
+            self.origins[rows],
+            self.window,
+            None if self.masks is None else self.masks[rows],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class MaskBatch:
+    """SAM's answers over the prompts' windows.
+
+    Attributes
+    ----------
+    logits
+        (n, 4, 4 * window, 4 * window); above 0 is inside. The first of the four
+        is the single-mask answer, the others the three of multimask output.
+    iou
+        (n, 4) predicted IoU.
+    """
+
+    logits: Tensor
+    iou: Tensor
+
+
+@runtime_checkable
+class FeatureEncoder(Protocol):
+    """Turns a tile into a grid of features."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as in the settings."""
+        ...
+
+    def encode(self, tile: NDArray[np.uint8]) -> Tensor:
+        """Encode one square RGB tile (side, side, 3) to (d, t, t) features."""
+        ...
+
+
+@runtime_checkable
+class PromptableSegmenter(FeatureEncoder, Protocol):
+    """Encodes a tile once, then answers any number of prompts on it."""
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights file, in hexadecimal."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    def decode(self, embedding: Tensor, prompts: PromptBatch, side: int) -> MaskBatch:
+        """Answer prompts on an encoded tile of `side` working pixels."""
+        ...
