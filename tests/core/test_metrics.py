@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
@@ -82,8 +82,7 @@ def test_agrees_with_the_definitions_mask_by_mask(
     pair: tuple[NDArray[np.int64], NDArray[np.int64]],
 ) -> None:
     prediction, truth = pair
-    if not prediction.any() or not truth.any():
-        return
+    assume(prediction.any() and truth.any())
     scores, dense = evaluate(prediction, truth), dense_scores(prediction, truth)
     assert ratios(scores) == pytest.approx(ratios(dense), abs=1e-12)
     assert (scores.n_truth, scores.n_prediction, scores.true_positives) == (

@@ -136,8 +136,8 @@ def test_too_many_nuclei_are_refused_with_the_number_that_fits() -> None:
     ("arguments", "message"),
     [
         ({"shape": (0, 5)}, "height and width"),
-        ({"n_nuclei": -1}, "0 or more"),
-        ({"mpp": 0}, "pixel size"),
+        ({"n_nuclei": -1}, "n_nuclei"),
+        ({"mpp": 0}, "mpp"),
         ({"touching": 1.5}, "touching"),
         ({"glass": 1.0}, "glass"),
         ({"noise": -1}, "noise"),

@@ -145,7 +145,7 @@ def class_probabilities(weights: Tensor, n_foreground: int) -> Tensor:
     return probabilities / probabilities.sum(1, keepdim=True)
 
 
-def merged_share(first: NDArray[np.int32], n_first: int, mask: NDArray[np.bool_]) -> float:
+def merged_share(first: NDArray[np.integer], n_first: int, mask: NDArray[np.bool_]) -> float:
     """Return the largest share of the first step's regions that lie in one region of `mask`.
 
     This is the scan's stopping measure: 1/n while all n regions stay apart, 1 when
@@ -166,7 +166,7 @@ def _steps(
     maps: Iterator[tuple[float, NDArray[np.float32]]], tissue: NDArray[np.bool_]
 ) -> Iterator[ActivationMap]:
     """Threshold each step's map and compare its regions with the first step's."""
-    first: NDArray[np.int32] | None = None
+    first: NDArray[np.integer] | None = None
     n_first = 0
     for rho, channels in maps:
         foreground = np.where(tissue, channels[0], 0).astype(np.float32)

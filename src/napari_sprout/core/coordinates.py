@@ -53,7 +53,7 @@ class Scale:
         return self.full == self.working
 
     def _factors(self) -> NDArray[np.float64]:
-        return np.asarray(self.working, dtype=float) / np.asarray(self.full, dtype=float)
+        return np.array([w / f for w, f in zip(self.working, self.full, strict=True)])
 
     def to_working(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Convert (n, 2) full-resolution (y, x) to working pixels."""

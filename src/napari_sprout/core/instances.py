@@ -85,15 +85,16 @@ class Nucleus:
     area
         Pixels.
     perimeter
-        Pixels (skimage's Crofton-free 4-connected estimate).
+        Pixels: length of the line through the centres of the border pixels
+        (skimage's ``perimeter``, 4-connected).
     eccentricity
         Of the ellipse with the same second moments, 0 (circle) to 1 (line).
     haematoxylin, eosin
         Mean stain concentrations under the nucleus, in optical density.
     predicted_iou
-        SAM's own estimate of the mask's quality.
+        SAM's own estimate of the mask's quality; NaN for a label drawn by hand.
     score
-        What ranked it in suppression.
+        What ranked it in suppression, 0 to 2; NaN for a label drawn by hand.
     """
 
     id: int

@@ -88,10 +88,8 @@ class _Overlaps:
 def evaluate(prediction: NDArray[Any], truth: NDArray[Any]) -> Scores:
     """Score a predicted label image against a reference (paper B.2).
 
-    Where a ratio is 0 / 0, nothing was missed and nothing invented, or there
-    was nothing to measure: if both images are empty every metric is 1; if only
-    one is empty, or no pair has an IoU above 0.5, SQ is 0 (and so are the
-    metrics whose numerators are empty).
+    Two empty images agree perfectly: every metric is 1. If only one is empty,
+    every metric is 0. SQ, a mean over matches, is 0 where nothing matched.
 
     Parameters
     ----------

@@ -72,7 +72,10 @@ def watershed_regions(
     """
     min_area = settings.min_area / mpp**2
     mask = remove_small(_fill_small_holes(foreground, min_area), min_area)
-    distance = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    distance = np.asarray(
+        cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE),
+        dtype=np.float32,
+    )
     depth = ndimage.gaussian_filter(distance, settings.smoothing / mpp)
     depth[~mask] = 0
     height = max(settings.split_depth / mpp, 1e-3)

@@ -13,6 +13,9 @@ from .settings import ReferenceSettings
 
 Mask = NDArray[np.bool_]
 
+EVEN = 1e-3
+"""Optical density; a quarter of one grey level, so a smaller range is rounding alone."""
+
 
 @dataclass(frozen=True, eq=False)
 class ReferenceMasks:
@@ -43,7 +46,8 @@ def otsu_threshold(values: NDArray[np.float32], mask: Mask) -> float:
     """Return Otsu's threshold of the values inside a mask (paper B.6).
 
     Foreground is what lies above it, ``values > threshold``. Values that are all
-    the same give that value, hence an empty foreground; an empty mask gives 0.0.
+    the same (to 0.001) give their maximum, hence an empty foreground; an empty
+    mask gives 0.0.
 
     Parameters
     ----------
@@ -53,7 +57,11 @@ def otsu_threshold(values: NDArray[np.float32], mask: Mask) -> float:
         The same shape.
     """
     inside = values[mask]
-    return float(threshold_otsu(inside)) if inside.size else 0.0
+    if inside.size == 0:
+        return 0.0
+    if np.ptp(inside) < EVEN:
+        return float(inside.max())
+    return float(threshold_otsu(inside))
 
 
 def reference_masks(

@@ -232,7 +232,7 @@ class Session:
             "device": str(segmenter.device),
             "segmenter": segmenter.name,
             "weights_sha256": segmenter.weights_sha256,
-            "image_sha256": hashlib.sha256(np.ascontiguousarray(self.image)).hexdigest(),
+            "image_sha256": hashlib.sha256(self.image.tobytes()).hexdigest(),
             "mpp": self.mpp,
             "working_mpp": working.scale.mpp,
             "stain_vectors": stains.vectors.matrix.T.tolist(),

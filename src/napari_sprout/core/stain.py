@@ -15,9 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError, SettingsError, SproutError
 from .settings import StainSettings
-from .stain_estimation import macenko, vahadane
-
-Vector = tuple[float, float, float]
+from .stain_estimation import Vector, macenko, vahadane
 
 MIN_ANGLE = 5.0
 """Degrees; stain vectors closer than this cannot be told apart."""

@@ -38,6 +38,8 @@ MAX_RED_TO_GREEN = 1.3
 MIN_RED_SHARE = 0.25
 """Bounds of a plausible haematoxylin; in real slides 0.6 to 1.1, and 0.28 to 0.42."""
 
+ONE_STAIN = "The two stains could not be told apart in this image."
+
 
 def sample_pixels(
     od: NDArray[np.float32], tissue: NDArray[np.bool_], *, seed: int = 0
@@ -131,13 +133,15 @@ def vahadane(
         If there is too little tissue or the result is implausible.
     """
     pixels = sample_pixels(od, tissue, seed=seed)
-    # Starting from the two extreme hues makes the order of the result, and the
-    # result itself, independent of the sample's first pixels.
+    # Starting from the two extreme hues makes the result independent of the
+    # sample's first pixels. One hue alone has no factorisation to converge to.
     red_share = pixels[:, 0] / pixels.sum(axis=1)
     low, high = np.percentile(red_share, [5, 95])
-    start = np.stack(
-        [pixels[red_share >= high].mean(axis=0), pixels[red_share <= low].mean(axis=0)]
+    start = _unit_rows(
+        np.stack([pixels[red_share >= high].mean(axis=0), pixels[red_share <= low].mean(axis=0)])
     )
+    if _angle(start) < MIN_ANGLE:
+        raise ImageError(ONE_STAIN)
     model = MiniBatchDictionaryLearning(
         n_components=2,
         alpha=SPARSITY,
@@ -146,7 +150,7 @@ def vahadane(
         fit_algorithm="cd",
         positive_dict=True,
         positive_code=True,
-        dict_init=_unit_rows(start),
+        dict_init=start,
         random_state=seed,
     )
     # One thread, so that sums are taken in the same order on every machine.
@@ -181,6 +185,11 @@ def _check_plausible(haematoxylin: NDArray[np.float64], eosin: NDArray[np.float6
         red, green, blue = vector
         if blue > green or red > MAX_RED_TO_GREEN * green:
             raise ImageError("The colours found are not those of haematoxylin and eosin.")
-    angle = np.degrees(np.arccos(np.clip(haematoxylin @ eosin, -1.0, 1.0)))
+    angle = _angle(np.stack([haematoxylin, eosin]))
     if angle < MIN_ANGLE or haematoxylin[0] < MIN_RED_SHARE * haematoxylin.sum():
-        raise ImageError("The two stains could not be told apart in this image.")
+        raise ImageError(ONE_STAIN)
+
+
+def _angle(pair: NDArray[np.float64]) -> float:
+    """Return the angle between two unit row vectors in degrees."""
+    return float(np.degrees(np.arccos(np.clip(pair[0] @ pair[1], -1.0, 1.0))))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +22,12 @@ from ..errors import SproutError
 
 FloatArray = NDArray[np.float64]
 
-HAEMATOXYLIN = (0.65, 0.70, 0.29)
-EOSIN = (0.07, 0.99, 0.11)
-DIAMETERS_UM = (6.0, 10.0)
+HAEMATOXYLIN: Final = (0.65, 0.70, 0.29)
+EOSIN: Final = (0.07, 0.99, 0.11)
+DIAMETERS_UM: Final = (6.0, 10.0)
 """Smallest and largest mean diameter of a nucleus, in micrometres."""
 
-_TRIES_PER_NUCLEUS = 400
+_TRIES_PER_NUCLEUS: Final = 400
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ class SyntheticImage:
     mpp: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Nucleus:
     """An ellipse with a slightly uneven outline; lengths in pixels."""
 
@@ -67,13 +68,13 @@ class _Nucleus:
     major: float
     minor: float
     angle: float
-    amplitudes: tuple[float, ...]
-    phases: tuple[float, ...]
+    amplitudes: FloatArray
+    phases: FloatArray
 
     @property
     def reach(self) -> float:
         """Distance from the centre that no part of the outline exceeds."""
-        return self.major * (1 + sum(self.amplitudes))
+        return self.major * (1 + float(self.amplitudes.sum()))
 
     def window(self, shape: tuple[int, int]) -> tuple[slice, slice]:
         """Return a window of the image that holds the nucleus and its surroundings."""
@@ -92,9 +93,8 @@ class _Nucleus:
         v = (-dx * math.sin(self.angle) + dy * math.cos(self.angle)) / self.minor
         theta = np.arctan2(v, u)
         outline = np.ones_like(u)
-        for order, (amplitude, phase) in enumerate(
-            zip(self.amplitudes, self.phases, strict=True), start=2
-        ):
+        waves = zip((2, 3, 4), self.amplitudes, self.phases, strict=True)
+        for order, amplitude, phase in waves:
             outline += amplitude * np.cos(order * theta + phase)
         result: FloatArray = np.hypot(u, v) / outline
         return result
@@ -144,9 +144,16 @@ def synthetic_he(
     SproutError
         If a value is out of range, or there is no room for so many nuclei.
     """
-    _check(shape, n_nuclei, mpp, touching, glass)
-    _check_not_negative(
-        stain_rotation=stain_rotation, stain_intensity=stain_intensity, blur=blur, noise=noise
+    _check(
+        shape,
+        n_nuclei=(n_nuclei, 0, 1e6),
+        mpp=(mpp, 0.01, 20),
+        touching=(touching, 0, 1),
+        glass=(glass, 0, 0.9),
+        stain_rotation=(stain_rotation, 0, 45),
+        stain_intensity=(stain_intensity, 0, 10),
+        blur=(blur, 0, 10),
+        noise=(noise, 0, 100),
     )
     rng = np.random.default_rng(seed)
     bare = _glass(rng, shape, glass, mpp)
@@ -159,15 +166,12 @@ def synthetic_he(
         _paint(rng, nucleus, window, inside, haematoxylin[window], eosin[window], mpp)
     # A tissue edge is steep but not a step.
     tissue = ndimage.gaussian_filter((~bare).astype(float), 0.5 / mpp)
-    concentrations = (
-        np.stack([haematoxylin, eosin], axis=-1) * (tissue * stain_intensity)[..., None]
-    )
-    concentrations = ndimage.gaussian_filter(
-        np.clip(concentrations, 0.0, None), (blur / mpp, blur / mpp, 0)
-    )
+    stains = np.clip(np.stack([haematoxylin, eosin], axis=-1), 0.0, None)
+    stains *= stain_intensity * tissue[..., None]
+    stains = ndimage.gaussian_filter(stains, blur / mpp, axes=(0, 1))
     vectors = _stain_vectors(rng, stain_rotation)
     return SyntheticImage(
-        rgb=_expose(rng, concentrations @ vectors.T, noise),
+        rgb=_expose(rng, stains @ vectors.T, noise),
         labels=labels,
         centres=np.array([(n.y, n.x) for n in nuclei], dtype=np.float64).reshape(-1, 2),
         stain_vectors=vectors,
@@ -176,25 +180,14 @@ def synthetic_he(
     )
 
 
-def _check(
-    shape: tuple[int, int], n_nuclei: int, mpp: float, touching: float, glass: float
-) -> None:
+def _check(shape: tuple[int, int], **ranges: tuple[float, float, float]) -> None:
     if min(shape) < 1:
         raise SproutError("A synthetic image needs a height and width of at least 1 pixel.")
-    if n_nuclei < 0:
-        raise SproutError(f"A synthetic image cannot hold {n_nuclei} nuclei; give 0 or more.")
-    if not mpp > 0:
-        raise SproutError(f"A pixel size of {mpp} um is not possible; give one above 0.")
-    if not 0 <= touching <= 1:
-        raise SproutError(f"The share of touching nuclei must be 0 to 1, not {touching}.")
-    if not 0 <= glass <= 0.9:
-        raise SproutError(f"The share of bare glass must be 0 to 0.9, not {glass}.")
-
-
-def _check_not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if not value >= 0:
-            raise SproutError(f"'{name}' of a synthetic image must be 0 or more, not {value}.")
+    for name, (value, low, high) in ranges.items():
+        if not low <= value <= high:
+            raise SproutError(
+                f"'{name}' of a synthetic image must lie between {low:g} and {high:g}, not {value}."
+            )
 
 
 def _texture(rng: np.random.Generator, shape: tuple[int, ...], sigma: float) -> FloatArray:
@@ -216,9 +209,6 @@ def _glass(
     return result
 
 
-# Placement
-
-
 def _shape_of_nucleus(rng: np.random.Generator, y: float, x: float, mpp: float) -> _Nucleus:
     radius = rng.uniform(*DIAMETERS_UM) / 2 / mpp
     stretch = math.sqrt(rng.uniform(1.0, 1.6))
@@ -228,8 +218,8 @@ def _shape_of_nucleus(rng: np.random.Generator, y: float, x: float, mpp: float) 
         major=radius * stretch,
         minor=radius / stretch,
         angle=rng.uniform(0, math.pi),
-        amplitudes=tuple(rng.uniform(0, limit) for limit in (0.05, 0.05, 0.03)),
-        phases=tuple(rng.uniform(0, 2 * math.pi, 3)),
+        amplitudes=rng.uniform(0, (0.05, 0.05, 0.03)),
+        phases=rng.uniform(0, 2 * math.pi, 3),
     )
 
 
@@ -314,9 +304,6 @@ def _fits(
     return mask if touches and whole_enough else None
 
 
-# Painting
-
-
 def _stroma(
     rng: np.random.Generator, shape: tuple[int, int], mpp: float
 ) -> tuple[FloatArray, FloatArray]:
@@ -354,8 +341,8 @@ def _add_cytoplasm(
     basophilia = rng.uniform(0.02, 0.16, size=tints.size)
     eosin += body * (tints[owner] + 0.05 * _texture(rng, labels.shape, 0.9 / mpp))
     haematoxylin += body * basophilia[owner]
-    border = ndimage.maximum_filter(owner, 3) != ndimage.minimum_filter(owner, 3)
-    seam = ndimage.gaussian_filter(border.astype(float), 0.3 / mpp)
+    border = (ndimage.maximum_filter(owner, 3) != ndimage.minimum_filter(owner, 3)).astype(float)
+    seam = ndimage.gaussian_filter(border, 0.3 / mpp)
     seam *= body * np.clip(0.5 + 0.7 * _texture(rng, labels.shape, 4.0 / mpp), 0, 1)
     eosin -= 0.35 * seam
     haematoxylin -= 0.10 * seam
@@ -381,24 +368,14 @@ def _paint(
     chromatin = 0.22 * _texture(rng, size, 0.35 / mpp) + 0.13 * _texture(rng, size, 0.9 / mpp)
     membrane = np.exp(-(((radius - 0.93) / 0.10) ** 2))
     paint = level * (1 + chromatin + 0.30 * membrane) - pallor * np.exp(-((radius / 0.6) ** 2))
+    y, x = np.mgrid[window]
     for _ in range(rng.integers(0, 3)):
-        paint += 0.45 * level * _spot(rng, nucleus, window, 0.45 / mpp)
+        distance, direction = rng.uniform(0, 0.5) * nucleus.minor, rng.uniform(0, 2 * math.pi)
+        dy = y - nucleus.y - distance * math.sin(direction)
+        dx = x - nucleus.x - distance * math.cos(direction)
+        paint += 0.45 * level * np.exp(-(dy**2 + dx**2) / (2 * (0.45 / mpp) ** 2))
     haematoxylin[inside] = np.clip(paint, 0.2, None)[inside]
     eosin[inside] = 0.45 * eosin[inside] + 0.05
-
-
-def _spot(
-    rng: np.random.Generator, nucleus: _Nucleus, window: tuple[slice, slice], sigma: float
-) -> FloatArray:
-    y, x = np.mgrid[window]
-    distance, direction = rng.uniform(0, 0.5) * nucleus.minor, rng.uniform(0, 2 * math.pi)
-    dy = y - nucleus.y - distance * math.sin(direction)
-    dx = x - nucleus.x - distance * math.cos(direction)
-    result: FloatArray = np.exp(-(dy**2 + dx**2) / (2 * sigma**2))
-    return result
-
-
-# Colour
 
 
 def _stain_vectors(rng: np.random.Generator, degrees: float) -> FloatArray:

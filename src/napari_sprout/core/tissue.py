@@ -62,7 +62,8 @@ def tissue_mask(rgb: NDArray[np.uint8], settings: TissueSettings, mpp: float) ->
     rgb
         H x W x 3 uint8 image.
     settings
-        `mask_non_tissue` False keeps everything; `min_od` tells glass from tissue.
+        `mask_non_tissue` False keeps everything; `min_od` is how much darker than
+        the image's own glass, in mean optical density, tissue is.
     mpp
         Pixel size in um.
 
@@ -82,12 +83,17 @@ def tissue_mask(rgb: NDArray[np.uint8], settings: TissueSettings, mpp: float) ->
     step = max(GRID, mpp)
     small = _shrunk(rgb, mpp / step)
     black = _black(small, step)
+    if black.all():
+        return np.zeros((height, width), dtype=bool)
     od = optical_density(small)
-    glass = _glass(_smoothed(od, ~black, GLASS_SMOOTHING / step), settings.min_od, step)
+    white = _white_level(od, ~black)
+    fine = _smoothed(od, ~black, GLASS_SMOOTHING / step)
+    glass = _glass(fine, white, settings.min_od, step)
     ink = _ink(_smoothed(od, ~black, INK_SMOOTHING / step), step)
     # A black edge is blurred over its neighbours by resampling and JPEG: one pixel of margin.
     excluded = _dilated(black, 1) | ink | glass
-    tissue = _without_small(~excluded, MIN_SPECK_AREA / step**2)
+    speck = min(MIN_SPECK_AREA / step**2, excluded.size / 2)
+    tissue = _without_small(~excluded, speck)
     return _resized(tissue, width, height)
 
 
@@ -105,13 +111,16 @@ def _resized(mask: Mask, width: int, height: int) -> Mask:
     return np.asarray(grown >= 0.5)
 
 
-def _glass(smooth: NDArray[np.float32], min_od: float, step: float) -> Mask:
+def _white_level(od: NDArray[np.float32], inside: Mask) -> float:
+    """Return the mean optical density of glass: no scanner shows it as pure white."""
+    palest = float(np.percentile(od.mean(axis=2)[inside], WHITE_PERCENTILE))
+    return min(palest, MAX_WHITE_OD)
+
+
+def _glass(smooth: NDArray[np.float32], white: float, min_od: float, step: float) -> Mask:
     """Pale and colourless places wide enough to be glass, a lumen or fat."""
-    density = smooth.mean(axis=2)
     chroma = smooth.max(axis=2) - smooth.min(axis=2)
-    # No scanner shows glass as pure white; the palest pixels tell how far off it is.
-    white = min(float(np.percentile(density, WHITE_PERCENTILE)), MAX_WHITE_OD)
-    pale = (density < white + min_od) & (chroma < min_od)
+    pale = (smooth.mean(axis=2) < white + min_od) & (chroma < min_od)
     core = _opened(pale, MIN_GAP_WIDTH / 2 / step)
     core = _without_small(core, MIN_GAP_AREA / step**2)
     # Opening rounds the corners off; give back what lies next to the core.
@@ -131,7 +140,7 @@ def _ink(smooth: NDArray[np.float32], step: float) -> Mask:
     low, high, mean = smooth.min(axis=2), smooth.max(axis=2), smooth.mean(axis=2)
     reddish = red < 0.45 * green
     sure_and_likely = (
-        (red > 1.15 * green + 0.1, red > green + 0.05),
+        (red > 1.15 * green + 0.05, red > green + 0.05),
         (reddish & (blue > 0.92 * green) & (green > 0.8), reddish & (blue > 0.8 * green)),
         ((mean > 0.9) & (low > 0.85 * high), (mean > 0.9) & (low > 0.75 * high)),
         (low > MAX_TISSUE_OD, low > MAX_TISSUE_OD),

@@ -32,12 +32,12 @@ from torch import Tensor
 
 from ..errors import ImageError, SettingsError
 
-# Elements that one pass touches at once: a few MB on a CPU, to stay in its cache.
-_BLOCK_CPU = 1 << 18
+# Numbers that one pass touches at once: a few MB on a CPU, to stay in its cache.
+_BLOCK_CPU = 1 << 20
 _BLOCK_GPU = 1 << 25
 # Larger images get their start from every n-th row, about this many of them.
 _SAMPLE = 4096
-# The epsilons that lead from the range of the costs to the one asked for.
+# That start descends to the epsilon asked for in steps, each solved to this error.
 _PHASE_RATIO = 4.0
 _PHASE_ERROR = 0.1
 _DAMPING = 1e-3
@@ -47,28 +47,28 @@ _DAMPING = 1e-3
 class TransportPlan:
     """The optimal plans of one cost matrix at R transported masses.
 
+    `plan` and `slack` have the cost's dtype and device; the rest, one or a few
+    numbers for each mass, is float64 on the CPU.
+
     Attributes
     ----------
     plan
-        (R, N, M) mass moved from feature to prototype, at least 0; in the
-        cost's dtype and on its device.
+        (R, N, M) mass moved from feature to prototype, at least 0.
     slack
-        (R, N) mass each feature keeps. ``plan.sum(2) + slack`` is 1 / N to
-        float precision.
+        (R, N) mass each feature keeps; ``plan.sum(2) + slack`` is 1 / N.
     rho
-        (R,) transported masses asked for (float64, CPU).
+        (R,) transported masses asked for.
     log_b
         (R, M + 1) logarithms of the paper's column scalings b, slack last
-        (minus infinity at rho = 1; float64, CPU). Good as `warm_start` of
-        another solve. With an infinite KL weight only their differences mean
-        anything, and those of the prototypes have mean 0.
+        (minus infinity at rho = 1); the `warm_start` of another solve. With
+        an infinite KL weight their common shift is free: the prototypes' mean is 0.
     iterations
         Newton steps taken over all of the batch, the coarse start included.
     error
         (R,) sum of the prototypes' absolute mass errors, divided by rho, so
-        the transported mass is off by at most ``error * rho`` (float64, CPU).
+        the transported mass is off by at most ``error * rho``.
     converged
-        (R,) whether `error` is within the tolerance (CPU).
+        (R,) whether `error` is within the tolerance.
     """
 
     plan: Tensor
@@ -94,30 +94,19 @@ class _Problem:
 class _State:
     """What one pass over the features leaves: all float64 on the CPU.
 
-    Masses of the columns (R, M + 1), mean over features of the products of
-    their shares (R, M + 1, M + 1), and the prototypes' wanted masses (R, M).
+    `overlap` is the mean over features of the products of their shares.
     """
 
-    rho: Tensor
-    mass: Tensor
-    overlap: Tensor
-    target: Tensor
+    rho: Tensor  # (R,)
+    mass: Tensor  # (R, M + 1), of the columns
+    overlap: Tensor  # (R, M + 1, M + 1)
+    target: Tensor  # (R, M), what the prototypes' masses should be
 
 
 def cosine_cost(features: Tensor, prototypes: Tensor) -> Tensor:
-    """Return 1 - cosine similarity (paper Eq. 3), from 0 (same direction) to 2.
+    """Return 1 - cosine of features (N, d) and prototypes (M, d): (N, M) float32 (paper Eq. 3).
 
-    Parameters
-    ----------
-    features
-        (N, d) feature vectors; a vector of zeros costs 1 everywhere.
-    prototypes
-        (M, d) prototypes.
-
-    Returns
-    -------
-    Tensor
-        (N, M) float32 on the features' device.
+    Costs run from 0 (same direction) to 2; a vector of zeros costs 1 everywhere.
 
     Raises
     ------
@@ -166,17 +155,10 @@ def solve(
     warm_start
         (R, M + 1) `TransportPlan.log_b` of a similar problem.
 
-    Returns
-    -------
-    TransportPlan
-        Plans with rows within 1 / N; look at `converged` before relying on
-        their masses.
-
     Raises
     ------
     SettingsError
-        If rho, epsilon, the KL weight, the tolerance or the number of
-        iterations is out of range.
+        If a number is out of its range.
     ImageError
         If a cost is not finite.
     ValueError
@@ -191,11 +173,11 @@ def solve(
     work = cost if resolved else cost.double()
     costs = torch.nn.functional.pad(work, (0, 1)).T.contiguous()
     problem = _Problem(costs, masses, epsilon, kl_weight)
-    budget = max_iterations
+    left = max_iterations
     if warm_start is None:
-        potentials, left = _start(problem, budget)
+        potentials, left = _start(problem, left)
     else:
-        potentials, left = _warm(problem, warm_start), budget
+        potentials = _warm(problem, warm_start)
     potentials, left = _maximise(problem, potentials, tolerance, left)
     shares, error = _plan(problem, potentials)
     return TransportPlan(
@@ -203,22 +185,18 @@ def solve(
         slack=shares[:, -1].to(cost.dtype),
         rho=masses,
         log_b=_log_b(problem, potentials),
-        iterations=budget - left,
+        iterations=max_iterations - left,
         error=error,
         converged=error <= tolerance,
     )
 
 
 def balanced(
-    cost: Tensor,
-    *,
-    epsilon: float,
-    tolerance: float,
-    max_iterations: int,
+    cost: Tensor, *, epsilon: float, tolerance: float, max_iterations: int
 ) -> TransportPlan:
     """Solve balanced optimal transport: all mass, the same to each prototype (Table 11).
 
-    Parameters and errors are those of :func:`solve`; the batch has length 1.
+    As :func:`solve`; the batch has length 1.
     """
     return solve(
         cost,
@@ -231,7 +209,7 @@ def balanced(
 
 
 def _checked_rho(rho: Tensor | Sequence[float]) -> Tensor:
-    masses = torch.as_tensor(rho).detach().to("cpu", torch.float64)
+    masses = torch.as_tensor(rho, dtype=torch.float64).detach().cpu()
     if masses.ndim != 1 or len(masses) == 0:
         raise ValueError("rho must be a list of at least one transported mass.")
     if not bool(((masses > 0) & (masses <= 1)).all()):
@@ -242,13 +220,9 @@ def _checked_rho(rho: Tensor | Sequence[float]) -> Tensor:
 
 
 def _check_numbers(epsilon: float, kl_weight: float, tolerance: float, max_iterations: int) -> None:
-    for name, value, infinite in (
-        ("epsilon", epsilon, False),
-        ("kl_weight", kl_weight, True),
-        ("tolerance", tolerance, False),
-        ("max_iterations", max_iterations, False),
-    ):
-        if not value > 0 or (math.isinf(value) and not infinite):
+    numbers = {"epsilon": epsilon, "tolerance": tolerance, "max_iterations": max_iterations}
+    for name, value in {**numbers, "kl_weight": kl_weight}.items():
+        if not value > 0 or (math.isinf(value) and name in numbers):
             raise SettingsError(f"Setting 'transport.{name}' must be above 0, not {value!r}.")
 
 
@@ -298,8 +272,7 @@ def _start(problem: _Problem, budget: int) -> tuple[Tensor, int]:
     potentials = _with_slack(problem, real.mean(1).cpu().double() + epsilons[0] * odds)
     for epsilon, finer in zip(epsilons, [*epsilons[1:], problem.epsilon], strict=True):
         if step > 1 or epsilon > problem.epsilon:
-            weight = max(problem.kl_weight, epsilon)
-            level = _Problem(sample, problem.rho, epsilon, weight)
+            level = _Problem(sample, problem.rho, epsilon, max(problem.kl_weight, epsilon))
             potentials, budget = _maximise(level, potentials, _PHASE_ERROR, budget)
             potentials[:, :-1] += (finer - epsilon) * odds
     return potentials, budget
@@ -325,7 +298,7 @@ def _maximise(
 
 def _blocks(problem: _Problem, rhos: int) -> tuple[Tensor, ...]:
     limit = _BLOCK_CPU if problem.costs.device.type == "cpu" else _BLOCK_GPU
-    return problem.costs.split(max(1, limit // (rhos * len(problem.costs))), dim=1)
+    return torch.split(problem.costs, max(1, limit // (rhos * len(problem.costs))), dim=1)
 
 
 def _shares(problem: _Problem, costs: Tensor, potentials: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from struct import unpack_from
@@ -26,12 +27,13 @@ JPEG_SIGNATURE: Final = b"\xff\xd8\xff"
 _JPEG_FRAMES: Final = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_NEXT_MARKER: Final = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
 _JFIF_UNITS_UM: Final = {1: 25400.0, 2: 10000.0}
-_PNG_GREY: Final = 0
+# Samples a pixel for each colour type; a palette (type 3) is decoded to three.
+_PNG_SAMPLES: Final = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 
 
 @dataclass(frozen=True)
 class _Header:
-    """What a header says; `complete` is False if the file ends before its end marker."""
+    """What a header says; `complete` is False if the file is cut off or fails a checksum."""
 
     height: int
     width: int
@@ -61,7 +63,7 @@ def read_png(path: Path, data: bytes) -> Raster:
     except (imagecodecs.PngError, ValueError) as exc:
         raise damaged(path, exc) from exc
     bits = 8 * pixels.dtype.itemsize
-    if header.samples == _PNG_GREY and header.bits < bits:
+    if header.samples == 1 and header.bits < bits:
         # The decoder stretches 1, 2 and 4 bit greys to 0..255; labels need them as stored.
         pixels //= 255 // (2**header.bits - 1)
         bits = header.bits
@@ -70,20 +72,29 @@ def read_png(path: Path, data: bytes) -> Raster:
 
 
 def _png_header(data: bytes) -> _Header:
-    """Walk the chunks to the end (PNG specification, 5.3 and 11)."""
+    """Walk the chunks to the end (PNG specification, 5.3 and 11).
+
+    The decoder leaves the last chunk's checksum unread, so all that carry the
+    image are checked here.
+    """
     width, height, bits, colour = unpack_from(">IIBB", data, 16)
     mpp, complete, position = None, False, len(PNG_SIGNATURE)
+    view = memoryview(data)
     while position + 12 <= len(data):
         length, kind = unpack_from(">I4s", data, position)
         if kind == b"pHYs" and length == 9:
             x, y, unit = unpack_from(">IIB", data, position + 8)
             if unit == 1:
                 mpp = both_axes(per_length(x, 1e6), per_length(y, 1e6))
-        position += 12 + length
+        if kind[:1].isupper():
+            (checksum,) = unpack_from(">I", data, position + 8 + length)
+            if checksum != zlib.crc32(view[position + 4 : position + 8 + length]):
+                break
         if kind == b"IEND":
-            complete = position <= len(data)
+            complete = True
             break
-    return _Header(height, width, colour, bits, mpp, complete)
+        position += 12 + length
+    return _Header(height, width, _PNG_SAMPLES.get(colour, 0), bits, mpp, complete)
 
 
 def read_jpeg(path: Path, data: bytes) -> Raster:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import struct
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,10 +16,18 @@ from .raster import Alpha, Raster, check_dimensions, damaged
 
 TIFF_SIGNATURES: Final = (b"II*\x00", b"MM\x00*", b"II+\x00", b"MM\x00+")
 
+_IMAGE_DESCRIPTION: Final = 270
+_RESOLUTION_UNIT: Final = 296
+_X_RESOLUTION: Final = 282
+_Y_RESOLUTION: Final = 283
 _RESOLUTION_UNITS_UM: Final = {2: 25400.0, 3: 10000.0}
 # tifffile turns YCbCr into RGB for these alone (JPEG, lossy DNG and WebP).
 _RGB_WHEN_DECODED: Final = frozenset({6, 7, 33007, 34892, 50001})
 _ALPHA: Final[dict[int, Alpha]] = {1: "premultiplied", 2: "straight"}
+
+# Without any handler, what tifffile logs about a damaged file would be printed on
+# the terminal beside our own sentence; programs that set up logging still get it.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 
 def read_tiff(path: Path) -> Raster:
@@ -93,6 +103,26 @@ def _check_complete(path: Path, level: Any) -> None:
         ends = zip(page.dataoffsets, page.databytecounts, strict=True)
         if any(offset + count > size for offset, count in ends):
             raise damaged(path)
+    if _description_end(level.keyframe) > level.keyframe.parent.filehandle.size:
+        raise damaged(path)
+
+
+def _description_end(page: Any) -> int:
+    """Return where the ImageDescription ends in the file, 0 if it has none.
+
+    It often lies last, and tifffile merely logs that it could not be read; the
+    pixel size and our metadata would be lost without a word.
+    """
+    tiff, handle = page.parent.tiff, page.parent.filehandle
+    number, entry = ("Q", "HHQQ") if tiff.is_bigtiff else ("H", "HHII")
+    inline = 8 if tiff.is_bigtiff else 4
+    handle.seek(page.offset)
+    (count,) = struct.unpack(tiff.byteorder + number, handle.read(struct.calcsize("=" + number)))
+    entries = handle.read(count * struct.calcsize("=" + entry))
+    for code, _, length, offset in struct.iter_unpack(tiff.byteorder + entry, entries):
+        if code == _IMAGE_DESCRIPTION and length > inline:
+            return int(offset + length)
+    return 0
 
 
 def _single_image(path: Path, level: Any) -> np.ndarray[Any, Any]:
@@ -129,8 +159,8 @@ def _pixel_size(file: tifffile.TiffFile, number: int, page: Any) -> float | None
     if file.imagej_metadata is not None and file.imagej_metadata.get("unit"):
         unit_um = um_per_unit(str(file.imagej_metadata["unit"]))
     else:
-        unit_um = _RESOLUTION_UNITS_UM.get(int(page.tags.valueof(296, 2)))
-    return both_axes(*(_per_tag(page, code, unit_um) for code in (282, 283)))
+        unit_um = _RESOLUTION_UNITS_UM.get(int(page.tags.valueof(_RESOLUTION_UNIT, 2)))
+    return both_axes(*(_per_tag(page, code, unit_um) for code in (_X_RESOLUTION, _Y_RESOLUTION)))
 
 
 def _per_tag(page: Any, code: int, unit_um: float | None) -> float | None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import timm
 import torch
@@ -30,10 +31,11 @@ class ImageEncoder(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.trunk = timm.create_model("tiny_vit_5m_224", pretrained=False, num_classes=0)
-        self.trunk.head = nn.Identity()
+        trunk: Any = timm.create_model("tiny_vit_5m_224", pretrained=False, num_classes=0)
+        trunk.head = nn.Identity()
         # MobileSAM keeps 16 frame pixels a token: the last stage does not halve the grid.
-        self.trunk.stages[3].downsample.conv2.conv.stride = (1, 1)
+        trunk.stages[3].downsample.conv2.conv.stride = (1, 1)
+        self.trunk = trunk
         self.neck = nn.Sequential(
             nn.Conv2d(320, EMBEDDING_DIM, kernel_size=1, bias=False),
             LayerNorm2d(EMBEDDING_DIM),
@@ -43,7 +45,8 @@ class ImageEncoder(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Encode normalised pixels."""
-        embedding: Tensor = self.neck(self.trunk.stages(self.trunk.patch_embed(pixels)))
+        trunk: Any = self.trunk
+        embedding: Tensor = self.neck(trunk.stages(trunk.patch_embed(pixels)))
         return embedding
 
 
