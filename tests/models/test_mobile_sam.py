@@ -67,9 +67,7 @@ def agreement(segmenter: SamSegmenter, tile: NDArray, reference: dict) -> tuple[
     answer = segmenter.decode(embedding, prompts_of(reference), SIDE)
     expected = np.concatenate([reference["low_res_single"], reference["low_res_multi"]], axis=1)
     masks = answer.logits.numpy() > 0
-    worst = min(
-        iou(masks[i, j], expected[i, j] > 0) for i in range(len(masks)) for j in range(4)
-    )
+    worst = min(iou(masks[i, j], expected[i, j] > 0) for i in range(len(masks)) for j in range(4))
     scores = np.concatenate([reference["iou_single"], reference["iou_multi"]], axis=1)
     assert np.abs(answer.iou.numpy() - scores).max() < 0.02
     return float(error), worst

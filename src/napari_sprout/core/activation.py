@@ -14,12 +14,12 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
+from torch.nn import functional
 
-from .crf import refine
+from .crf import affinity, mean_field
 from .prototypes import Prototypes
 from .reference import otsu_threshold
 from .settings import ActivationSettings, ScanSettings, TransportSettings
@@ -198,7 +198,9 @@ def choose_step(steps: tuple[ActivationMap, ...], settings: ScanSettings) -> int
 def _resized(values: Tensor, grid: TileGrid, shape: tuple[int, int], factor: int) -> Tensor:
     """Resize (C, h, w) token maps to the activation grid, padding cut off."""
     full = (grid.padded[0] // factor, grid.padded[1] // factor)
-    resized = F.interpolate(values[None], size=full, mode="bilinear", align_corners=False)[0]
+    resized = functional.interpolate(values[None], size=full, mode="bilinear", align_corners=False)[
+        0
+    ]
     return resized[:, : shape[0], : shape[1]]
 
 
@@ -247,17 +249,20 @@ def run_scan(
     inside = cv2.resize(tissue.astype(np.uint8), (small[1], small[0])) > 0
     probabilities = class_probabilities(weights, n_foreground)
 
+    likeness = affinity(
+        image,
+        radius=settings.crf_radius,
+        position_sigma=settings.crf_position_sigma,
+        density_sigma=settings.crf_density_sigma,
+    )
+
     def maps() -> Iterator[tuple[float, NDArray[np.float32]]]:
         for rho, probability in zip(masses, probabilities, strict=True):
-            coarse = _resized(probability, grid, small, factor)
-            refined = refine(
-                coarse,
-                image,
+            refined = mean_field(
+                _resized(probability, grid, small, factor),
+                likeness,
                 iterations=settings.crf_iterations,
                 weight=settings.crf_weight,
-                radius=settings.crf_radius,
-                position_sigma=settings.crf_position_sigma,
-                density_sigma=settings.crf_density_sigma,
             )
             yield rho, refined.cpu().numpy()
 

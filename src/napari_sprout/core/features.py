@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..models.protocols import FeatureEncoder
-
 from .tiles import TileGrid
 
 

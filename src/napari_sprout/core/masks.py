@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from ..models.frame import EMBEDDING, LOGITS_PER_TOKEN, window_origins
 from ..models.protocols import MaskBatch, PromptableSegmenter, PromptBatch
@@ -151,9 +151,7 @@ def _component(mask: NDArray[np.bool_], y: int, x: int) -> NDArray[np.bool_]:
     return piece
 
 
-def _open_sides(
-    mask: NDArray[np.bool_], origin: NDArray[np.int64], window: int
-) -> bool:
+def _open_sides(mask: NDArray[np.bool_], origin: NDArray[np.int64], window: int) -> bool:
     """Whether a mask reaches an edge of its window that is not also the tile's edge."""
     row, column = (int(v) for v in origin)
     last = EMBEDDING - window
@@ -248,7 +246,9 @@ class TileDecoder:
         answer = self._segmenter().decode(self._tiles[tile], batch, grid.side)
         logits, iou = _answers(answer, settings.multimask)
         size = window * grid.token
-        resized = F.interpolate(logits[:, None], (size, size), mode="bilinear", align_corners=False)
+        resized = functional.interpolate(
+            logits[:, None], (size, size), mode="bilinear", align_corners=False
+        )
         masks = (resized[:, 0] > 0).cpu().numpy()
         origins = batch.origins.numpy()
         corners = origins * grid.token + np.asarray(origin)

@@ -22,19 +22,10 @@ from ..models.protocols import PromptableSegmenter
 from ..models.weights import load_segmenter
 from .activation import Scan
 from .instances import Nucleus
+from .outputs import Nuclei, PromptSet, Stains, WorkingImage
 from .prototypes import Prototypes
 from .settings import Settings
-from .stages import (
-    STAGES,
-    Context,
-    Nuclei,
-    PromptSet,
-    Stage,
-    Stains,
-    WorkingImage,
-    needed,
-    reads,
-)
+from .stages import STAGES, Context, Stage, needed, reads
 
 MIN_SIDE = 32
 

@@ -31,7 +31,7 @@ class ImageSettings(Group):
 
 @dataclass(frozen=True)
 class TissueSettings(Group):
-    """What counts as tissue (ALGORITHM 1, last point)."""
+    """What counts as tissue; glass, ink and black borders do not."""
 
     name = "tissue"
 
@@ -39,7 +39,7 @@ class TissueSettings(Group):
         True, "Leave out glass, pen marks and black borders before anything else."
     )
     min_od: float = setting(
-        0.12, "How dark (mean optical density) a place must be to count as tissue, not glass.",
+        0.12, "How much darker than the glass (mean optical density) tissue is.",
         low=0.0, high=2.0, advanced=True,
     )  # fmt: skip
 
@@ -184,7 +184,7 @@ class ScanSettings(Group):
         low=0.0, high=1.0, advanced=True,
     )  # fmt: skip
     rho: float = setting(
-        0.0, "Take the scan's nearest step to this one instead of the automatic stop (0: automatic).",
+        0.0, "Take the scan's step nearest to this share, not the automatic stop (0: automatic).",
         low=0.0, high=1.0, advanced=True,
     )  # fmt: skip
 
@@ -248,12 +248,8 @@ class DecodingSettings(Group):
         choices=("single", "best"),
     )  # fmt: skip
     batch: int = setting(32, "Prompts decoded at once.", low=1, high=4096, advanced=True)
-    min_area: float = setting(
-        6.0, "Smaller masks are dropped.", low=0.0, high=1000.0, unit="um^2"
-    )
-    max_area: float = setting(
-        400.0, "Larger masks are dropped.", low=1.0, high=1e6, unit="um^2"
-    )
+    min_area: float = setting(6.0, "Smaller masks are dropped.", low=0.0, high=1000.0, unit="um^2")
+    max_area: float = setting(400.0, "Larger masks are dropped.", low=1.0, high=1e6, unit="um^2")
 
 
 @dataclass(frozen=True)

@@ -109,9 +109,7 @@ def checked(where: str, value: Any, field: dataclasses.Field[Any]) -> Any:
             raise SettingsError(
                 f"Setting '{where}' must be a list of {len(example)} numbers, not {value!r}."
             )
-        return tuple(
-            _check_number(where, v, meta, e) for v, e in zip(value, example, strict=True)
-        )
+        return tuple(_check_number(where, v, meta, e) for v, e in zip(value, example, strict=True))
     return _check_number(where, value, meta, example)
 
 

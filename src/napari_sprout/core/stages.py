@@ -22,11 +22,12 @@ from ..errors import ImageError
 from ..models.protocols import PromptableSegmenter
 from . import activation, features, labels, masks, prompts, suppression
 from .coordinates import Scale
-from .instances import Candidate, Nucleus, Prompt
+from .instances import Candidate, Prompt
+from .outputs import Encoded, Nuclei, PromptSet, Stains, WorkingImage
 from .prototypes import Prototypes, fit_prototypes, token_share
 from .reference import ReferenceMasks, reference_masks
 from .settings import Settings
-from .stain import StainVectors, concentrations, optical_density, stain_vectors
+from .stain import concentrations, optical_density, stain_vectors
 from .tiles import TileGrid
 from .tissue import tissue_mask
 
@@ -46,89 +47,6 @@ class Stage(StrEnum):
     PROMPTS = "prompts"
     MASKS = "masks"
     NUCLEI = "nuclei"
-
-
-@dataclass(frozen=True, eq=False)
-class WorkingImage:
-    """The image at the scale the method works at: (H, W, 3) uint8, and how it got there."""
-
-    rgb: NDArray[np.uint8]
-    scale: Scale
-
-
-@dataclass(frozen=True, eq=False)
-class Stains:
-    """Stain vectors and what they say of every working pixel.
-
-    Attributes
-    ----------
-    vectors
-        The stain vectors used.
-    density
-        (H, W, 3) float32 optical density.
-    concentrations
-        (H, W, 2) float32, haematoxylin then eosin.
-    haematoxylin
-        (H, W) float32: haematoxylin divided by its 99th percentile over tissue,
-        clipped to 0..1.
-    """
-
-    vectors: StainVectors
-    density: NDArray[np.float32]
-    concentrations: NDArray[np.float32]
-    haematoxylin: NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class Encoded:
-    """Tile embeddings, and the (d, h, w) features stitched from those that hold tissue."""
-
-    tiles: features.TileEmbeddings
-    features: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class PromptSet:
-    """Prompts, and the regions that proposed the positive ones.
-
-    Attributes
-    ----------
-    prompts
-        In full-resolution pixels; positives first, ids from 1.
-    regions
-        (H, W) int32 at working resolution; a region's value is its prompt's id.
-    foreground
-        (H, W) bool at working resolution, before it was split.
-    step
-        Index of the scan's step taken; None without a scan.
-    """
-
-    prompts: tuple[Prompt, ...]
-    regions: NDArray[np.int32]
-    foreground: NDArray[np.bool_]
-    step: int | None
-
-
-@dataclass(frozen=True, eq=False)
-class Nuclei:
-    """The result.
-
-    Attributes
-    ----------
-    labels
-        (H, W) int32 on the image's own grid; a nucleus's value is its id.
-    nuclei
-        One measured row for each label, by id.
-    suppressed
-        Which candidates were kept, and why the others were not.
-    covered
-        Ids that were kept but are hidden under better masks.
-    """
-
-    labels: NDArray[np.int32]
-    nuclei: tuple[Nucleus, ...]
-    suppressed: suppression.Suppressed
-    covered: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,7 +89,7 @@ MIN_SIDE = 16
 
 
 def make_tissue(context: Context) -> Generator[Units, None, NDArray[np.bool_]]:
-    """Mask glass, pen marks and black borders (ALGORITHM 1)."""
+    """Mask glass, pen marks and black borders."""
     yield 0, 1
     working = context.working
     return tissue_mask(working.rgb, context.settings.tissue, working.scale.mpp)
@@ -261,9 +179,7 @@ def make_activation(context: Context) -> Generator[Units, None, activation.Scan]
     ):
         steps.append(step)
         yield len(steps), len(masses) + 1
-    return activation.Scan(
-        tuple(steps), weights.cpu().numpy(), prototypes.n_foreground, converged
-    )
+    return activation.Scan(tuple(steps), weights.cpu().numpy(), prototypes.n_foreground, converged)
 
 
 def make_prompts(context: Context) -> Generator[Units, None, PromptSet]:
@@ -297,7 +213,7 @@ def _prompt_set(
     source: str,
     step: int | None,
 ) -> PromptSet:
-    """Number the points and express them in full-resolution pixels."""
+    """Return the points numbered and expressed in full-resolution pixels."""
     positives = scale.to_full(regions.points)
     made = [
         Prompt(i + 1, "positive", float(y), float(x), source) for i, (y, x) in enumerate(positives)

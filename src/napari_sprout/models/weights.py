@@ -36,7 +36,8 @@ def read_checked(path: Path, sha256: str) -> bytes:
         data = path.read_bytes()
     except OSError as error:
         raise WeightsError(
-            f"The model weights {path} cannot be read ({error.strerror}): install napari-sprout again."
+            f"The model weights {path} cannot be read ({error.strerror}): "
+            "install napari-sprout again."
         ) from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:

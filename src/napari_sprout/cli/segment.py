@@ -1,0 +1,92 @@
+"""``napari-sprout segment``: label the nuclei of image files."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .batch import run_batch
+from .jobs import Job
+
+if TYPE_CHECKING:
+    from ..core.settings import Settings
+
+
+def segment_command(
+    ctx: typer.Context,
+    images: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="IMAGE...",
+            help="TIFF, PNG or JPEG files, or folders of them.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="DIR",
+            help="Folder for the results; made if needed.",
+            show_default=False,
+        ),
+    ],
+    mpp: Annotated[
+        float | None,
+        typer.Option(help="Pixel size in um, if the files state none or a wrong one."),
+    ] = None,
+    settings: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Settings in TOML; see 'napari-sprout settings'."),
+    ] = None,
+    stage_images: Annotated[
+        bool,
+        typer.Option("--stage-images", help="Also save every intermediate map as a picture."),
+    ] = False,
+    device: Annotated[
+        str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, mps.")
+    ] = "auto",
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Redo images that are finished already.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Show warnings and errors alone.")
+    ] = False,
+) -> None:
+    """Label every nucleus of H&E images.
+
+    For each image NAME the folder receives NAME_labels.tif (a label image),
+    NAME_overlay.png (the outlines on the image) and NAME_nuclei.csv (one row a
+    nucleus). Images that are finished already are skipped.
+    """
+    from ..io.images import find_images
+    from ..io.pixel_size import checked_mpp
+
+    chosen = _settings(settings, seed)
+    given = None if mpp is None else checked_mpp(mpp)
+    jobs = [Job(image, output, given, stage_images) for image in find_images(images)]
+    summary = run_batch(
+        jobs,
+        chosen,
+        device=device,
+        overwrite=overwrite,
+        quiet=quiet,
+        debug=bool(ctx.find_root().params.get("debug")),
+    )
+    if not quiet:
+        typer.echo(summary.sentence(output))
+    if summary.failed:
+        raise typer.Exit(1)
+
+
+def _settings(path: Path | None, seed: int | None) -> Settings:
+    from ..core.settings import Settings
+    from ..io.settings_file import read_settings
+
+    settings = Settings() if path is None else read_settings(path)
+    return settings if seed is None else dataclasses.replace(settings, seed=seed)

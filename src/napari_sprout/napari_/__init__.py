@@ -1,0 +1,1 @@
+"""Between napari and the core: no Qt widgets here."""
