@@ -185,5 +185,11 @@ def _write(job: Job, session: Session, metadata: dict[str, object]) -> None:
     if job.stage_images:
         write_stage_images(job.stages, session)
     write_nuclei_csv(job.nuclei, session.nuclei, session.mpp)
-    write_png(job.overlay, overlay(session.image, session.labels))
+    picture = overlay(session.image, session.labels, _line_width(session.mpp))
+    write_png(job.overlay, picture)
     write_labels(job.labels, session.labels, mpp=session.mpp, metadata=metadata)
+
+
+def _line_width(mpp: float | None) -> int:
+    """Return outlines' width in px: half a um, so that small nuclei stay visible."""
+    return 2 if mpp is None else max(1, round(0.5 / mpp))

@@ -20,7 +20,7 @@ def segment_command(
     images: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE...",
+            metavar="IMAGE",
             help="TIFF, PNG or JPEG files, or folders of them.",
             show_default=False,
         ),

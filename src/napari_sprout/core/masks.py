@@ -264,8 +264,11 @@ class TileDecoder:
             )
             if candidate is not None:
                 found.append(candidate)
-        if open_rows:
-            found += self._decode_batch(prompts.take(np.asarray(open_rows)), tile, EMBEDDING)
+        # A larger window takes more memory a prompt: fewer prompts at once.
+        few = max(1, settings.batch * window**2 // EMBEDDING**2)
+        for begin in range(0, len(open_rows), few):
+            rows = np.asarray(open_rows[begin : begin + few])
+            found += self._decode_batch(prompts.take(rows), tile, EMBEDDING)
         return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from skimage.morphology import h_maxima
+from skimage.morphology import local_maxima, reconstruction
 from skimage.segmentation import watershed
 
 from .activation import ActivationMap
@@ -77,9 +77,12 @@ def watershed_regions(
         dtype=np.float32,
     )
     depth = ndimage.gaussian_filter(distance, settings.smoothing / mpp)
-    depth[~mask] = 0
     height = max(settings.split_depth / mpp, 1e-3)
-    markers, _ = ndimage.label(h_maxima(depth, height), structure=np.ones((3, 3)))
+    # Far below any depth, so that even a nucleus shallower than `height` keeps its peak.
+    depth[~mask] = -10 * (height + 1)
+    # The h-maximum transform; skimage's own h_maxima would keep two equal peaks apart.
+    flattened = reconstruction(depth - height, depth)
+    markers, _ = ndimage.label(local_maxima(flattened) & mask, structure=np.ones((3, 3)))
     labels = watershed(-depth, markers, mask=mask).astype(np.int32)
     sizes = np.bincount(labels.ravel())
     labels[sizes[labels] < min_area] = 0

@@ -51,7 +51,7 @@ class StainSettings(Group):
     name = "stain"
 
     method: str = setting(
-        "fixed", "Where the colours of haematoxylin and eosin come from.",
+        "vahadane", "Where the colours of haematoxylin and eosin come from.",
         choices=("fixed", "macenko", "vahadane", "given"),
     )  # fmt: skip
     haematoxylin: tuple[float, float, float] = setting(
@@ -203,7 +203,7 @@ class PromptSettings(Group):
         6.0, "Smaller regions get no point.", low=0.0, high=1000.0, unit="um^2"
     )
     split_depth: float = setting(
-        0.25, "How deep a waist must be to split a region in two; smaller splits more.",
+        0.1, "How deep a waist must be to split a region in two; smaller splits more.",
         low=0.0, high=10.0, unit="um",
     )  # fmt: skip
     smoothing: float = setting(

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ..core.activation import Scan, prototype_maps
 from ..core.coordinates import Scale
 from ..core.instances import Candidate, Prompt
+from ..core.outputs import Encoded, PromptSet, Stains, WorkingImage
 from ..core.reference import ReferenceMasks
 from ..core.session import Session
-from ..core.stages import Encoded, PromptSet, Stage, Stains, WorkingImage
+from ..core.stages import Stage
 from .atomic import writable_folder
 from .overlay import label_colours, to_picture, write_png
 
@@ -41,9 +42,8 @@ def stage_images(session: Session) -> Maps:
     array
         On the image's own grid of H x W pixels: a bool mask, a float32 map,
         int32 labels, all (H, W), or a uint8 (H, W, 3) picture with what was
-        found drawn on the image. Activation lies between 0 and 1, stain
-        concentrations are in optical density, a prototype's map is F* (paper
-        3.2).
+        found drawn on the image. Stain concentrations are in optical density;
+        activation, and a prototype's F* (paper 3.2), lie between 0 and 1.
     """
     for stage, maps in _MAPS.items():
         if session.is_current(stage):
@@ -53,8 +53,9 @@ def stage_images(session: Session) -> Maps:
 def write_stage_images(folder: str | Path, session: Session) -> tuple[Path, ...]:
     """Write :func:`stage_images` as numbered PNG files into a folder.
 
-    Activation maps share one grey scale, black being 0 and white 1; other
-    maps are stretched over their own range.
+    Activation and prototype maps share one grey scale, black being 0 and white
+    1, so that they can be compared; other maps are stretched over their own
+    range.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ def write_stage_images(folder: str | Path, session: Session) -> tuple[Path, ...]
     written = []
     for number, (name, array) in enumerate(stage_images(session), start=1):
         path = folder / f"{number:02d}_{name}.png"
-        if name.startswith("activation"):
+        if name.startswith(("activation", "prototype")):
             array = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
         write_png(path, to_picture(array))
         written.append(path)
@@ -181,8 +182,7 @@ def draw_prompts(rgb: NDArray[np.uint8], prompts: tuple[Prompt, ...]) -> NDArray
             cv2.circle(drawn, centre, 4, _RIM, cv2.FILLED, cv2.LINE_AA)
             cv2.circle(drawn, centre, 3, _POSITIVE, cv2.FILLED, cv2.LINE_AA)
         else:
-            cv2.drawMarker(drawn, centre, _RIM, cv2.MARKER_TILTED_CROSS, 7, 3)
-            cv2.drawMarker(drawn, centre, _NEGATIVE, cv2.MARKER_TILTED_CROSS, 6, 1)
+            cv2.drawMarker(drawn, centre, _NEGATIVE, cv2.MARKER_TILTED_CROSS, 4, 1)
     return drawn
 
 
