@@ -5,6 +5,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 READY := $(VENV)/.napari-sprout-ready
+CODE := src tests scripts benchmarks
 
 .PHONY: help demo test lint wheel setup clean
 
@@ -33,8 +34,8 @@ test: $(READY)
 	fi
 
 lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

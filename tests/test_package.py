@@ -31,7 +31,6 @@ def project() -> dict[str, object]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("hatchling")
     folder = tmp_path_factory.mktemp("wheel")
     done = python(
         *("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index"),

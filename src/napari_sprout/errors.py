@@ -28,5 +28,9 @@ class OutputError(SproutError):
     """A result that could not be written."""
 
 
+class StoppedError(SproutError):
+    """A run that was asked to stop before it had finished."""
+
+
 class SproutWarning(UserWarning):
     """Something a person should know, though a result was made."""

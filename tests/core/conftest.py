@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_sprout.core.session import Progress, Session
+from napari_sprout.core.session import Session
 from napari_sprout.core.settings import Settings
 from napari_sprout.core.synthetic import SyntheticImage
 from napari_sprout.models.protocols import MaskBatch, PromptableSegmenter, PromptBatch
@@ -65,6 +65,11 @@ class FakeSegmenter:
         return MaskBatch(radii[None, :, None, None] - distance[:, None], iou.float())
 
 
+@pytest.fixture(scope="session")
+def fake_type() -> type[FakeSegmenter]:
+    return FakeSegmenter
+
+
 @pytest.fixture
 def fake() -> FakeSegmenter:
     made = FakeSegmenter()
@@ -72,15 +77,18 @@ def fake() -> FakeSegmenter:
     return made
 
 
-@pytest.fixture
-def make_fake() -> Callable[..., FakeSegmenter]:
-    return FakeSegmenter
-
-
 @pytest.fixture(scope="session")
 def small_tiles() -> Settings:
-    """Six tiles on the synthetic image, so that encoding has units to stop between."""
-    return Settings().with_changes(features={"tile": 128})
+    """Six tiles on the synthetic image, so that encoding has units to stop between.
+
+    What a test of the session counts on is fixed here, not left to the defaults.
+    """
+    return Settings().with_changes(
+        stain={"method": "fixed"},
+        features={"tile": 128, "overlap": 0.5},
+        transport={"method": "partial", "rho_start": 0.6, "rho_step": 0.05},
+        prompts={"source": "activation"},
+    )
 
 
 @pytest.fixture
@@ -98,6 +106,13 @@ def make_session(
     return make
 
 
-@pytest.fixture
-def all_progress() -> Callable[[Iterator[Progress]], list[Progress]]:
-    return list
+@pytest.fixture(scope="session")
+def expected(
+    synthetic: SyntheticImage, small_tiles: Settings, fake_type: type[FakeSegmenter]
+) -> NDArray[np.int32]:
+    """Labels of an uninterrupted run of what `make_session` makes."""
+    session = Session(synthetic.rgb, small_tiles, segmenter=fake_type())
+    session.finish()
+    labels = session.labels.copy()
+    labels.flags.writeable = False
+    return labels

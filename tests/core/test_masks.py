@@ -219,8 +219,17 @@ def test_implausible_sizes_are_dropped():
         return Candidate(side, (0, 0, side, side), np.ones((side, side), bool), 0.9, 0.5)
 
     settings = DecodingSettings(min_area=10.0, max_area=100.0)
-    kept = plausible([square(5), square(20), square(60)], settings, mpp=0.25)
+    kept = plausible([square(5), square(20), square(60)], settings, mpp=0.25, stained=0.0)
     assert [c.id for c in kept] == [20]
+
+
+def test_unstained_masks_are_dropped():
+    def stained(level: float, id_: int) -> Candidate:
+        return Candidate(id_, (0, 0, 20, 20), np.ones((20, 20), bool), 0.9, level)
+
+    settings = DecodingSettings(min_haematoxylin=0.5)
+    kept = plausible([stained(0.1, 1), stained(0.4, 2)], settings, mpp=0.25, stained=0.5)
+    assert [c.id for c in kept] == [2]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")

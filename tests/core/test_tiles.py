@@ -119,5 +119,7 @@ def test_an_image_smaller_than_a_tile_has_one_tile():
 
 @pytest.mark.parametrize("side", [130, 500, 63, 1000])
 def test_a_tile_must_hold_whole_tokens(side):
-    with pytest.raises(SettingsError, match=f"'features.tile' must be a multiple of 64, not {side}"):
+    with pytest.raises(
+        SettingsError, match=f"'features.tile' must be a multiple of 64, not {side}"
+    ):
         TileGrid.over((400, 400), side, 0.5)

@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from .report import Report
 
 if TYPE_CHECKING:
     from ..core.settings import Settings
+    from ..models.protocols import PromptableSegmenter
 
 
 @dataclass
@@ -26,6 +26,8 @@ class Summary:
     ----------
     done, skipped, failed
         The jobs that were carried out, found finished, and that went wrong.
+    assumed
+        The pixel size in um that was taken for granted where none was stated.
     nuclei
         How many were labelled in all.
     seconds
@@ -35,6 +37,7 @@ class Summary:
     done: list[Job] = field(default_factory=list)
     skipped: list[Job] = field(default_factory=list)
     failed: list[Job] = field(default_factory=list)
+    assumed: dict[Job, float] = field(default_factory=dict)
     nuclei: int = 0
     seconds: float = 0.0
 
@@ -96,21 +99,17 @@ def run_batch(
     check_names(jobs)
     for folder in dict.fromkeys(job.folder for job in jobs):
         writable_folder(folder)
-    summary = Summary()
-    summary.skipped = [job for job in jobs if job.finished and not overwrite]
-    waiting = [job for job in jobs if job not in summary.skipped]
+    waiting = [job for job in jobs if overwrite or not job.finished]
+    summary = Summary(skipped=[job for job in jobs if job not in waiting])
     segmenter = load_segmenter(settings.features.segmenter, device) if waiting else None
-    assumed: dict[Job, float] = {}
     with Report(len(jobs), quiet=quiet) as report:
         for number, job in enumerate(jobs):
-            started = time.perf_counter()
             report.progress(number, 0.0, job.image.name)
-            if segmenter is None or job in summary.skipped:
-                report.finished(number + 1, f"{job.image.name}: skipped, it is finished already")
+            if segmenter is None or job not in waiting:
+                report.finished(number, f"{job.image.name}: skipped, it is finished already")
                 continue
-            show = partial(_show, report, number, job)
             try:
-                outcome = segment_image(job, settings, segmenter, show)
+                _run_one(number, job, settings, segmenter, report, summary)
             except Exception as error:
                 if debug:
                     traceback.print_exc()
@@ -119,23 +118,38 @@ def run_batch(
                 if isinstance(error, OutputError):
                     # On a full disk the other images would be computed for nothing.
                     writable_folder(job.folder)
-                continue
-            summary.done.append(job)
-            summary.nuclei += outcome.nuclei
-            for warning in outcome.warnings:
-                report.warning(f"{job.image}: {warning}")
-            if outcome.assumed_mpp is not None:
-                assumed[job] = outcome.assumed_mpp
-            took = time.perf_counter() - started
-            nuclei = _count(outcome.nuclei, "nucleus", "nuclei")
-            report.finished(number + 1, f"{job.image.name}: {nuclei} in {took:.1f} s")
-        _warn_of_assumed_size(report, assumed)
+        report.progress(len(jobs), 0.0, "")
+        _warn_of_assumed_size(report, summary.assumed)
     summary.seconds = time.perf_counter() - begin
     return summary
 
 
-def _show(report: Report, number: int, job: Job, fraction: float, stage: str) -> None:
-    report.progress(number, fraction, f"{job.image.name}: {stage}")
+def _run_one(
+    number: int,
+    job: Job,
+    settings: Settings,
+    segmenter: PromptableSegmenter,
+    report: Report,
+    summary: Summary,
+) -> None:
+    """Carry out one job, and say and note what came of it."""
+    name = job.image.name
+    started = time.perf_counter()
+
+    def show(fraction: float, stage: str) -> None:
+        report.progress(number, fraction, f"{name}: {stage}")
+
+    outcome = segment_image(job, settings, segmenter, show)
+    summary.done.append(job)
+    summary.nuclei += outcome.nuclei
+    if outcome.assumed_mpp is not None:
+        summary.assumed[job] = outcome.assumed_mpp
+    for warning in outcome.warnings:
+        report.warning(f"{job.image}: {warning}")
+    took = time.perf_counter() - started
+    report.finished(
+        number, f"{name}: {_count(outcome.nuclei, 'nucleus', 'nuclei')} in {took:.1f} s"
+    )
 
 
 def _warn_of_assumed_size(report: Report, assumed: dict[Job, float]) -> None:

@@ -43,15 +43,15 @@ class Report:
             self._bar.stop()
 
     def progress(self, done: int, fraction: float, what: str) -> None:
-        """Show that `done` images and a `fraction` of the next one are finished."""
+        """Show that `done` images, and a `fraction` of the next one, are finished."""
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=done + fraction, description=what)
 
-    def finished(self, done: int, text: str) -> None:
-        """Say in one line what came of the image that is number `done`."""
+    def finished(self, index: int, text: str) -> None:
+        """Say in one line what came of the image at `index`, counted from 0."""
         if not self._quiet:
             width = len(str(self._total))
-            self._say(f"[{done:{width}}/{self._total}] {text}")
+            self._say(f"[{index + 1:{width}}/{self._total}] {text}")
 
     def warning(self, text: str) -> None:
         """Say something that a person should know."""

@@ -273,8 +273,22 @@ class TileDecoder:
 
 
 def plausible(
-    candidates: Sequence[Candidate], settings: DecodingSettings, mpp: float
+    candidates: Sequence[Candidate], settings: DecodingSettings, mpp: float, stained: float
 ) -> list[Candidate]:
-    """Drop masks too small or too large for a nucleus (``min_area``, ``max_area`` in um^2)."""
+    """Drop masks that cannot be nuclei: too small, too large, or without haematoxylin.
+
+    Parameters
+    ----------
+    candidates
+        Masks as decoded.
+    settings
+        ``min_area`` and ``max_area`` in um^2; ``min_haematoxylin`` as a share of `stained`.
+    mpp
+        Working pixel size in um.
+    stained
+        Otsu's threshold between unstained and stained pixels, on the scale of
+        :attr:`Candidate.haematoxylin`.
+    """
     low, high = settings.min_area / mpp**2, settings.max_area / mpp**2
-    return [c for c in candidates if low <= c.area <= high]
+    least = settings.min_haematoxylin * stained
+    return [c for c in candidates if low <= c.area <= high and c.haematoxylin >= least]

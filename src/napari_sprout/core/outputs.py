@@ -36,14 +36,16 @@ class Stains:
     concentrations
         (H, W, 2) float32, haematoxylin then eosin.
     haematoxylin
-        (H, W) float32: haematoxylin divided by its 99th percentile over tissue,
-        clipped to 0..1.
+        (H, W) float32: haematoxylin divided by `top`, clipped to 0..1.
+    top
+        99th percentile of haematoxylin over tissue, in optical density.
     """
 
     vectors: StainVectors
     density: NDArray[np.float32]
     concentrations: NDArray[np.float32]
     haematoxylin: NDArray[np.float32]
+    top: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import hashlib
 import json
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._version import __version__
-from ..errors import ImageError
+from ..errors import ImageError, StoppedError
 from ..models.protocols import PromptableSegmenter
 from ..models.weights import load_segmenter
 from .activation import Scan
@@ -93,13 +94,14 @@ class Session:
         if mpp is not None and not (np.isfinite(mpp) and mpp > 0):
             raise ImageError(f"The pixel size must be a positive number of um, not {mpp!r}.")
         self.image = image
-        self.mpp = mpp
+        self.mpp = None if mpp is None else float(mpp)
         self._settings = settings or Settings()
         self._device = device
         self._given_segmenter = segmenter
         self._loaded: tuple[str, PromptableSegmenter] | None = None
         self._outputs: dict[Stage, tuple[str, Any]] = {}
         self._tiles: tuple[str, dict[int, Tensor]] = ("", {})
+        self._metadata: dict[str, Any] = {}
         self._stop = threading.Event()
 
     @property
@@ -121,7 +123,11 @@ class Session:
             by :meth:`stop` from any thread or by closing the generator; finished
             stages, and tiles already encoded, stay.
         """
+        # Cleared here and not in the generator: a stop before the first unit must count.
         self._stop.clear()
+        return self._run(until)
+
+    def _run(self, until: Stage) -> Iterator[Progress]:
         settings = self._settings
         stages = needed(until, settings)
         keys = self._keys(settings)
@@ -144,9 +150,17 @@ class Session:
         self._stop.set()
 
     def finish(self, until: Stage = Stage.NUCLEI) -> Any:
-        """Run as far as `until` without watching, and return that stage's output."""
+        """Run as far as `until` without watching, and return that stage's output.
+
+        Raises
+        ------
+        StoppedError
+            If :meth:`stop` ended the run before that stage was made.
+        """
         for _ in self.run(until):
             pass
+        if not self.is_current(until):
+            raise StoppedError(f"The run was stopped before its stage '{until}' was finished.")
         return self.output(until)
 
     def is_current(self, stage: Stage) -> bool:
@@ -185,6 +199,7 @@ class Session:
     def warnings(self) -> tuple[str, ...]:
         """What a person should know about the stages that have run."""
         found = []
+        used = needed(Stage.NUCLEI, self._settings)
         if Stage.TISSUE in self._outputs and not self.output(Stage.TISSUE).any():
             found.append("No tissue was found: the image seems to be blank glass or black.")
             return tuple(found)
@@ -192,11 +207,11 @@ class Session:
             stains: Stains = self.output(Stage.STAIN)
             if stains.vectors.note:
                 found.append(stains.vectors.note)
-        if Stage.PROTOTYPES in self._outputs:
+        if Stage.PROTOTYPES in used and Stage.PROTOTYPES in self._outputs:
             prototypes: Prototypes = self.output(Stage.PROTOTYPES)
             if not prototypes.usable:
                 found.append("No haematoxylin-stained region was found: is this an H&E image?")
-        if Stage.ACTIVATION in self._outputs:
+        if Stage.ACTIVATION in used and Stage.ACTIVATION in self._outputs:
             scan: Scan = self.output(Stage.ACTIVATION)
             if not scan.converged:
                 found.append(
@@ -206,7 +221,21 @@ class Session:
         return tuple(found)
 
     def metadata(self) -> dict[str, Any]:
-        """Return what made the labels: enough to make them again bit by bit."""
+        """Return what made the labels: enough to make them again bit by bit.
+
+        It is taken when the labels are finished, so later changes of the settings
+        do not show in it until they have been run.
+
+        Raises
+        ------
+        KeyError
+            If no run has finished.
+        """
+        self.output(Stage.NUCLEI)
+        return copy.deepcopy(self._metadata)
+
+    def _describe(self, settings: Settings) -> dict[str, Any]:
+        """Describe the outputs at hand, which were made with `settings`."""
         working: WorkingImage = self.output(Stage.IMAGE)
         prompts: PromptSet = self.output(Stage.PROMPTS)
         stains: Stains = self.output(Stage.STAIN)
@@ -229,8 +258,8 @@ class Session:
             "stain_vectors": stains.vectors.matrix.T.tolist(),
             "stain_source": stains.vectors.source,
             "rho": rho,
-            "seed": self._settings.seed,
-            "settings": self._settings.to_dict(),
+            "seed": settings.seed,
+            "settings": settings.to_dict(),
             "warnings": list(self.warnings),
         }
 
@@ -265,6 +294,8 @@ class Session:
         )
         output = yield from STAGES[stage].make(context)
         self._outputs[stage] = (keys[stage], output)
+        if stage is Stage.NUCLEI:
+            self._metadata = self._describe(settings)
 
     def _segmenter(self) -> PromptableSegmenter:
         """Return the SAM variant, loaded when first needed."""

@@ -250,6 +250,10 @@ class DecodingSettings(Group):
     batch: int = setting(32, "Prompts decoded at once.", low=1, high=4096, advanced=True)
     min_area: float = setting(6.0, "Smaller masks are dropped.", low=0.0, high=1000.0, unit="um^2")
     max_area: float = setting(400.0, "Larger masks are dropped.", low=1.0, high=1e6, unit="um^2")
+    min_haematoxylin: float = setting(
+        0.85, "Paler masks are dropped; 1 is the limit between stained and unstained.",
+        low=0.0, high=2.0,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,9 @@ def make_stain(context: Context) -> Generator[Units, None, Stains]:
     vectors = stain_vectors(density, tissue, context.settings.stain, seed=context.settings.seed)
     amounts = concentrations(density, vectors)
     inside = amounts[..., 0][tissue]
-    top = float(np.percentile(inside, 99)) if inside.size else 1.0
-    relative = np.clip(amounts[..., 0] / max(top, 1e-6), 0, 1)
-    return Stains(vectors, density, amounts, relative)
+    top = max(float(np.percentile(inside, 99)), 1e-6) if inside.size else 1.0
+    relative = np.clip(amounts[..., 0] / top, 0, 1)
+    return Stains(vectors, density, amounts, relative, top)
 
 
 def make_reference(context: Context) -> Generator[Units, None, ReferenceMasks]:
@@ -265,7 +265,9 @@ def make_masks(context: Context) -> Generator[Units, None, tuple[Candidate, ...]
         found += batch
         done += asked
         yield done, len(points)
-    return tuple(masks.plausible(found, settings.decoding, context.working.scale.mpp))
+    reference: ReferenceMasks = context.outputs[Stage.REFERENCE]
+    stained = reference.threshold / stains.top
+    return tuple(masks.plausible(found, settings.decoding, context.working.scale.mpp, stained))
 
 
 def make_nuclei(context: Context) -> Generator[Units, None, Nuclei]:

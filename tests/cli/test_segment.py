@@ -1,0 +1,468 @@
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.io
+import tifffile
+from numpy.typing import NDArray
+from typer.testing import CliRunner, Result
+
+from napari_sprout.cli import batch
+from napari_sprout.cli.jobs import Job, Outcome
+from napari_sprout.cli.main import app
+from napari_sprout.io.labels import read_labels
+from napari_sprout.models import weights
+from napari_sprout.models.sam import SamSegmenter
+from napari_sprout.samples import SAMPLES
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A folder with an image and the results of segmenting it."""
+
+    folder: Path
+    result: Result
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tissue: NDArray[np.uint8], segmenter: SamSegmenter
+) -> Finished:
+    folder = tmp_path_factory.mktemp("finished")
+    skimage.io.imsave(folder / "case.png", tissue)
+    arguments = ["segment", str(folder), "-o", str(folder), "--mpp", "0.5", "--seed", "3"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "load_segmenter", lambda *_: segmenter)
+        result = CliRunner().invoke(app, [*arguments, "--stage-images"])
+    return Finished(folder, result)
+
+
+def hidden(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.name.startswith(".")]
+
+
+# What is written
+
+
+def test_nuclei_are_found_and_every_result_is_written(finished: Finished) -> None:
+    assert finished.result.exit_code == 0, finished.result.output
+    labels = read_labels(finished.folder / "case_labels.tif")
+    assert labels.labels.shape == (160, 144)
+    assert labels.mpp == 0.5
+    assert 5 <= len(np.unique(labels.labels)) - 1 <= 30
+    assert f"{len(np.unique(labels.labels)) - 1} nuclei in 1 image in " in finished.result.stdout
+    assert str(finished.folder) in finished.result.stdout
+    assert hidden(finished.folder) == []
+
+
+def test_the_table_has_a_row_for_each_label(finished: Finished) -> None:
+    labels = read_labels(finished.folder / "case_labels.tif").labels
+    with (finished.folder / "case_nuclei.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {int(row["id"]) for row in rows} == set(np.unique(labels)) - {0}
+    for row in rows:
+        pixels = np.count_nonzero(labels == int(row["id"]))
+        assert int(float(row["area_px"])) == pixels
+        assert float(row["area_um2"]) == pytest.approx(pixels * 0.25, rel=1e-4)
+
+
+def test_the_overlay_is_the_image_with_outlines_on_its_nuclei(
+    finished: Finished, tissue: NDArray[np.uint8]
+) -> None:
+    labels = read_labels(finished.folder / "case_labels.tif").labels
+    drawn = (skimage.io.imread(finished.folder / "case_overlay.png") != tissue).any(-1)
+    assert drawn.any()
+    assert not (drawn & (labels == 0)).any()
+
+
+def test_the_label_file_says_what_made_it(finished: Finished) -> None:
+    metadata = read_labels(finished.folder / "case_labels.tif").metadata
+    assert metadata["file"] == "case.png"
+    assert metadata["seed"] == 3
+    assert metadata["settings"]["seed"] == 3
+    assert metadata["mpp"] == 0.5
+    assert metadata["weights_sha256"] == weights.MOBILE_SAM_SHA256
+    json.dumps(metadata)
+
+
+def test_the_intermediate_maps_are_pictures_of_the_image_size(finished: Finished) -> None:
+    paths = sorted((finished.folder / "case_stages").iterdir())
+    names = [path.stem.split("_", 1)[1] for path in paths]
+    for expected in ("tissue", "haematoxylin", "eosin", "reference_sure_foreground", "regions"):
+        assert expected in names
+    for expected in ("activation_rho_0.60", "activation_chosen", "prompts", "candidates"):
+        assert expected in names
+    assert any(name.startswith("prototype_nucleus") for name in names)
+    assert {skimage.io.imread(path).shape[:2] for path in paths} == {(160, 144)}
+
+
+def test_results_in_the_folder_of_the_images_are_not_taken_for_images(
+    finished: Finished, run, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "copy")
+    result = run("segment", folder, "-o", folder)
+    assert result.exit_code == 0
+    assert result.stderr == "[1/1] case.png: skipped, it is finished already\n"
+    assert "0 images (1 skipped)" in result.stdout
+
+
+def test_a_file_that_is_missing_makes_an_image_unfinished(
+    finished: Finished, run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(finished.folder, tmp_path / "copy")
+    (folder / "case_nuclei.csv").unlink()
+    asked: list[Path] = []
+
+    def segment_image(job: Job, *_: object) -> Outcome:
+        asked.append(job.image)
+        return Outcome(0, (), None)
+
+    monkeypatch.setattr(batch, "segment_image", segment_image)
+    run("segment", folder, "-o", folder)
+    assert asked == [folder / "case.png"]
+
+
+def test_overwriting_replaces_results_and_old_pictures(run, blank, tmp_path: Path) -> None:
+    image, out = blank(), tmp_path / "out"
+    (out / "blank_stages").mkdir(parents=True)
+    (out / "blank_stages" / "99_old.png").write_bytes(b"old")
+    (out / "blank_stages" / "note.txt").write_text("mine")
+    for name in ("blank_labels.tif", "blank_overlay.png", "blank_nuclei.csv"):
+        (out / name).write_bytes(b"old")
+    skipped = run("segment", image, "-o", out, "--stage-images")
+    assert "skipped" in skipped.stderr
+    assert (out / "blank_labels.tif").read_bytes() == b"old"
+    assert run("segment", image, "-o", out, "--stage-images", "--overwrite").exit_code == 0
+    assert not read_labels(out / "blank_labels.tif").labels.any()
+    assert (out / "blank_nuclei.csv").read_text().startswith("id,")
+    assert not (out / "blank_stages" / "99_old.png").exists()
+    assert (out / "blank_stages" / "note.txt").exists()
+
+
+def test_settings_come_from_the_file_and_the_seed_from_the_option(
+    run, blank, tmp_path: Path
+) -> None:
+    settings = tmp_path / "mine.toml"
+    settings.write_text("seed = 5\n[prompts]\nnegatives = 2\n", encoding="utf-8")
+    out = tmp_path / "out"
+    run("segment", blank(), "-o", out, "--settings", settings, "--seed", "9")
+    metadata = read_labels(out / "blank_labels.tif").metadata
+    assert metadata["settings"]["prompts"]["negatives"] == 2
+    assert metadata["seed"] == 9
+
+
+def test_quiet_says_nothing_when_all_is_well(run, blank, tmp_path: Path) -> None:
+    blank()
+    shutil.copy(SAMPLES[0].path, tmp_path / "done.png")
+    for name in ("done_labels.tif", "done_overlay.png", "done_nuclei.csv"):
+        (tmp_path / name).write_bytes(b"")
+    result = run("segment", tmp_path / "done.png", "-o", tmp_path, "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_a_missing_pixel_size_is_pointed_out_once(run, blank, tmp_path: Path) -> None:
+    images = [blank(name) for name in ("a.png", "b.png", "c.png")]
+    result = run("segment", *images, "-o", tmp_path / "out")
+    (line,) = [line for line in result.stderr.splitlines() if "--mpp" in line]
+    assert "a.png and 2 others" in line
+    assert "0.25 um" in line
+    stated = run("segment", *images, "-o", tmp_path / "out", "--overwrite", "--mpp", "0.5")
+    assert "pixel size" not in stated.stderr
+
+
+def test_a_terminal_gets_a_bar_and_names_are_shown_as_they_are(
+    run, blank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    result = run("segment", blank("slide[bold]7.png"), "-o", tmp_path / "out")
+    assert "slide[bold]7.png: 0 nuclei" in result.stderr
+    assert "100%" in result.stderr
+
+
+# What is refused before anything is computed
+
+
+def test_two_images_with_the_same_results_are_both_named(run, blank, tmp_path: Path) -> None:
+    images = blank("one/case.png"), blank("two/case.jpg")
+    result = run("segment", *images, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    for image in images:
+        assert str(image) in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_never_replace_an_image(run, blank, tmp_path: Path) -> None:
+    images = blank("case.png"), blank("case_overlay.png")
+    before = images[1].read_bytes()
+    result = run("segment", *images, "-o", tmp_path, "--overwrite")
+    assert result.exit_code == 1
+    assert "would overwrite the image" in result.stderr
+    assert images[1].read_bytes() == before
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_folder_that_cannot_be_written_is_refused_at_once(
+    run, blank, tmp_path: Path, inside: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(batch, "segment_image", lambda *_: pytest.fail("computed for nothing"))
+    obstacle = tmp_path / "file"
+    obstacle.write_text("not a folder")
+    result = run("segment", blank(), "-o", obstacle / "out" if inside else obstacle)
+    assert result.exit_code == 1
+    assert len(result.stderr.splitlines()) == 1
+    assert "file" in result.stderr
+
+
+def test_write_protected_results_are_kept(
+    run, blank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = blank()
+    protected = tmp_path / "blank_labels.tif"
+    protected.write_bytes(b"precious")
+    protected.chmod(0o444)
+    if os.access(protected, os.W_OK):
+        pytest.skip("the superuser may write anything")
+    result = run("segment", image, "-o", tmp_path, "--overwrite")
+    assert result.exit_code == 1
+    assert "write-protected" in result.stderr
+    assert protected.read_bytes() == b"precious"
+    assert not (tmp_path / "blank_nuclei.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--mpp", "500", "pixel size must be a number from 0.01 to 20"),
+        ("--mpp", "nan", "pixel size must be a number from 0.01 to 20"),
+        ("--seed", "-1", "'seed'"),
+        ("--settings", "missing.toml", "missing.toml' does not exist"),
+    ],
+)
+def test_a_bad_option_is_explained(
+    run, blank, tmp_path: Path, option: str, value: str, message: str
+) -> None:
+    result = run("segment", blank(), "-o", tmp_path / "out", option, value)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_setting_brings_up_the_nearest_name(run, blank, tmp_path: Path) -> None:
+    settings = tmp_path / "mine.toml"
+    settings.write_text("[prompts]\nnegativs = 2\n", encoding="utf-8")
+    result = run("segment", blank(), "-o", tmp_path / "out", "--settings", settings)
+    assert result.exit_code == 1
+    assert "negativs" in result.stderr
+    assert "'negatives'" in result.stderr
+    assert "mine.toml" in result.stderr
+
+
+def test_an_unknown_device_is_refused(blank, tmp_path: Path) -> None:
+    arguments = ["segment", str(blank()), "-o", str(tmp_path / "out"), "--device", "abacus"]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 1
+    assert "Device 'abacus' is not available" in result.stderr
+
+
+def test_damaged_weights_are_refused(
+    blank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damaged = tmp_path / "weights.safetensors"
+    data = bytearray(weights.embedded_path().read_bytes()[:100_000])
+    data[50_000] ^= 1
+    damaged.write_bytes(data)
+    monkeypatch.setattr(weights, "embedded_path", lambda: damaged)
+    result = CliRunner().invoke(app, ["segment", str(blank()), "-o", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert f"{damaged} are damaged" in result.stderr
+    assert "install napari-sprout again" in result.stderr
+    assert not list((tmp_path / "out").iterdir())
+
+
+# Images that cannot be segmented
+
+
+def write_bad_images(folder: Path) -> dict[str, str]:
+    """Write bad images of every kind; return a word of what must be said of each."""
+    rng = np.random.default_rng(0)
+    image = rng.integers(60, 250, (64, 64, 3)).astype(np.uint8)
+    (folder / "text.png").write_text("These are not the pixels you are looking for.")
+    (folder / "empty.tif").write_bytes(b"")
+    tifffile.imwrite(folder / "cut.tif", image, photometric="rgb")
+    whole = (folder / "cut.tif").read_bytes()
+    (folder / "cut.tif").write_bytes(whole[: len(whole) // 2])
+    skimage.io.imsave(folder / "grey.png", image[..., 0])
+    decimal = (image / 255).astype(np.float32)
+    decimal[3, 4, 1] = np.nan
+    tifffile.imwrite(folder / "nan.tif", decimal, photometric="rgb")
+    skimage.io.imsave(folder / "narrow.png", image[:, :20])
+    return {
+        "text.png": "not a TIFF, PNG or JPEG",
+        "empty.tif": "empty",
+        "cut.tif": "damaged or incomplete",
+        "grey.png": "grayscale",
+        "nan.tif": "not numbers",
+        "narrow.png": "20 px wide",
+    }
+
+
+def test_bad_images_are_named_and_the_good_ones_done(run, blank, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    expected = write_bad_images(tmp_path / "in")
+    blank("in/zebra.png")
+    out = tmp_path / "out"
+    result = run("segment", tmp_path / "in", "-o", out)
+    assert result.exit_code == 1
+    lines = result.stderr.splitlines()
+    for name, word in expected.items():
+        (line,) = [line for line in lines if f"{name}'" in line]
+        assert line.startswith("napari-sprout: error: ")
+        assert word in line
+    assert "0 nuclei in 1 image (6 failed)" in result.stdout
+    assert {path.name for path in out.iterdir()} == {
+        "zebra_labels.tif",
+        "zebra_overlay.png",
+        "zebra_nuclei.csv",
+    }
+
+
+@pytest.mark.parametrize("value", [0, 245, 255])
+def test_glass_and_black_give_an_empty_result_and_a_warning(
+    run, blank, tmp_path: Path, value: int
+) -> None:
+    out = tmp_path / "out"
+    result = run("segment", blank(value=value), "-o", out, "--mpp", "0.25")
+    assert result.exit_code == 0
+    (warning,) = [line for line in result.stderr.splitlines() if "warning" in line]
+    assert "blank.png: No tissue was found" in warning
+    assert not read_labels(out / "blank_labels.tif").labels.any()
+    assert len((out / "blank_nuclei.csv").read_text().splitlines()) == 1
+
+
+def test_an_image_too_small_at_its_pixel_size_is_named(run, blank, tmp_path: Path) -> None:
+    result = run("segment", blank(), "-o", tmp_path / "out", "--mpp", "0.01")
+    assert result.exit_code == 1
+    assert "blank.png" in result.stderr
+    assert "pixel size" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ValueError("shapes differ\nmore"), "unexpected ValueError (shapes differ)"),
+        (MemoryError(), "does not fit in memory"),
+        (PermissionError(errno.EACCES, "Permission denied"), "Permission denied"),
+    ],
+)
+def test_whatever_goes_wrong_with_one_image_the_others_go_on(
+    run, blank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, message: str
+) -> None:
+    segment_image = batch.segment_image
+
+    def sometimes(job: Job, *others: object) -> Outcome:
+        if job.name == "a":
+            raise error
+        return segment_image(job, *others)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(batch, "segment_image", sometimes)
+    result = run("segment", blank("a.png"), blank("b.png"), "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if "error" in line]
+    assert "a.png" in line
+    assert message in line
+    assert (tmp_path / "out" / "b_labels.tif").exists()
+    debugged = run("--debug", "segment", blank("a.png"), "-o", tmp_path / "out")
+    assert "Traceback" in debugged.stderr
+
+
+# Interruptions
+
+
+def test_a_disk_that_fills_up_ends_the_run_and_leaves_nothing_partial(
+    run, blank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) > 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    out = tmp_path / "out"
+    result = run("segment", blank("a.png"), blank("b.png"), "-o", out)
+    assert result.exit_code == 1
+    assert "the disk is full" in result.stderr
+    assert "b.png" not in result.stderr, "it would have been computed for nothing"
+    assert {path.name for path in out.iterdir()} <= {"a_nuclei.csv"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interruption_keeps_what_is_finished_and_leaves_nothing_else(
+    blank: Callable[..., Path], write, tissue: NDArray[np.uint8], tmp_path: Path, sent, code
+) -> None:
+    out = tmp_path / "out"
+    large = write("large.png", np.tile(tissue, (8, 8, 1)))
+    # A shell may start background jobs with Ctrl-C ignored.
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
+        "from napari_sprout.cli.main import main; main()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, "segment", blank(), large, "-o", out, "--device", "cpu"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    deadline = time.monotonic() + 120
+    while not (out / "blank_labels.tif").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    process.send_signal(sent)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == code, stderr
+    assert "Traceback" not in stderr
+    assert {path.name for path in out.iterdir()} == {
+        "blank_labels.tif",
+        "blank_overlay.png",
+        "blank_nuclei.csv",
+    }
+    assert read_labels(out / "blank_labels.tif").labels.shape == (64, 80)
+
+
+# The demonstration
+
+
+def test_the_demonstration_does_both_samples_and_tells_what_each_file_is(
+    run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    done: list[Job] = []
+
+    def segment_image(job: Job, *_: object) -> Outcome:
+        done.append(job)
+        return Outcome(21, (), None)
+
+    monkeypatch.setattr(batch, "segment_image", segment_image)
+    result = run("demo", "-o", tmp_path / "demo")
+    assert result.exit_code == 0
+    assert [job.image for job in done] == [sample.path for sample in SAMPLES]
+    assert [job.mpp for job in done] == [sample.mpp for sample in SAMPLES]
+    assert "42 nuclei in 2 images" in result.stdout
+    for job in done:
+        for path in job.results:
+            assert str(path) in result.stdout
