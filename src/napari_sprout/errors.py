@@ -28,6 +28,10 @@ class OutputError(SproutError):
     """A result that could not be written."""
 
 
+class ProjectError(SproutError):
+    """A project folder that is damaged, in use, or does not fit its image."""
+
+
 class StoppedError(SproutError):
     """A run that was asked to stop before it had finished."""
 

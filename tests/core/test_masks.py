@@ -35,9 +35,9 @@ def points_at(
 
 
 @pytest.fixture
-def decoder(make_fake) -> Callable[..., tuple[TileDecoder, object]]:
+def decoder(fake_type) -> Callable[..., tuple[TileDecoder, object]]:
     def make(settings: DecodingSettings | None = None, segmenter=None, shape=SHAPE, **fake):
-        chosen = segmenter or make_fake(**fake)
+        chosen = segmenter or fake_type(**fake)
         grid = TileGrid.over(shape, SIDE, 0.5)
         image = np.full((*shape, 3), 200, np.uint8)
         tiles = TileEmbeddings(grid, image, lambda: chosen, {})
@@ -144,8 +144,8 @@ class Recorder:
         return self.segmenter.decode(embedding, prompts, side)
 
 
-def test_negatives_are_passed_and_missing_ones_are_padding(decoder, make_fake):
-    recorder = Recorder(make_fake())
+def test_negatives_are_passed_and_missing_ones_are_padding(decoder, fake_type):
+    recorder = Recorder(fake_type())
     made, _ = decoder(segmenter=recorder)
     prompts = points_at((60, 60), (70, 100), negatives=2)
     prompts.negatives[0] = [[50, 55], [66, 44]]
@@ -156,10 +156,10 @@ def test_negatives_are_passed_and_missing_ones_are_padding(decoder, make_fake):
     assert batch.points[0].tolist() == [[60, 60], [50, 55], [66, 44]]
 
 
-def test_region_is_shown_to_sam_where_it_is(decoder, make_fake):
+def test_region_is_shown_to_sam_where_it_is(decoder, fake_type):
     regions = np.zeros(SHAPE, np.int32)
     regions[90:110, 180:220] = 1
-    recorder = Recorder(make_fake())
+    recorder = Recorder(fake_type())
     made, _ = decoder(DecodingSettings(mask_strength=3.0, window=16), recorder)
     prompts = points_at((100, 200), regions=regions)
     decoded(made, prompts)

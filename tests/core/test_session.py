@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 import gc
 import threading
 
@@ -9,7 +8,7 @@ import pytest
 import torch
 
 from napari_sprout.core.stages import Stage, needed
-from napari_sprout.errors import SproutError
+from napari_sprout.errors import StoppedError
 
 ALL = tuple(Stage)
 
@@ -171,6 +170,7 @@ def test_settings_changed_during_a_run_wait_for_the_next(make_session, expected)
         if progress.stage is Stage.PROTOTYPES:
             session.settings = first.with_changes(prompts={"source": "grid"})
     np.testing.assert_array_equal(session.labels, expected)
+    assert session.metadata()["settings"] == first.to_dict()
     assert not session.is_current(Stage.NUCLEI)
     session.settings = first
     assert session.is_current(Stage.NUCLEI)
@@ -288,11 +288,13 @@ def test_a_stop_before_the_run_begins_is_not_lost(make_session):
     assert fake.encoded == 0
 
 
-def test_a_finish_that_was_stopped_does_not_return_an_outdated_result(make_session):
+def test_a_finish_that_was_stopped_says_so_and_keeps_the_earlier_result(make_session):
     session, fake = make_session()
     session.finish()
     before = session.result
     session.settings = session.settings.with_changes(prompts={"source": "grid"})
     fake.on_decode = session.stop
-    with contextlib.suppress(SproutError, KeyError):
-        assert session.finish() is not before
+    with pytest.raises(StoppedError, match="stopped"):
+        session.finish()
+    assert session.result is before
+    assert not session.is_current(Stage.NUCLEI)

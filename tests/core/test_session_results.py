@@ -189,7 +189,7 @@ def test_a_pixel_size_must_be_a_positive_number(synthetic, mpp):
 
 
 def test_a_pixel_size_that_leaves_nothing_to_see_is_refused(make_session):
-    session, _ = make_session(mpp=0.004)
+    session, _ = make_session(mpp=0.01)
     with pytest.raises(ImageError, match=r"too small.*pixel size"):
         session.finish()
 
@@ -341,3 +341,16 @@ def test_the_embedded_model_finds_the_nuclei_of_a_synthetic_image_twice_alike():
     assert found >= 20
     assert len(session.nuclei) <= 28
     assert session.metadata()["weights_sha256"] == MOBILE_SAM_SHA256
+
+
+@pytest.mark.parametrize("mpp", [0, -1, 250, float("nan"), "0.25", True])
+def test_a_pixel_size_that_no_microscope_has_is_refused(make_session, mpp):
+    with pytest.raises(ImageError, match=r"pixel size must be between 0\.01 and 20"):
+        make_session(mpp=mpp)
+
+
+def test_labels_cannot_be_changed_behind_the_sessions_back(make_session):
+    session, _ = make_session()
+    session.finish()
+    with pytest.raises(ValueError, match="read-only"):
+        session.labels[0, 0] = 5

@@ -157,8 +157,9 @@ def merged_share(first: NDArray[np.integer], n_first: int, mask: NDArray[np.bool
     now, count = ndimage.label(mask)
     if count == 0:
         return 0.0
-    pairs = np.unique(np.stack([first.ravel(), now.ravel()])[:, (first.ravel() > 0)], axis=1)
-    holders = np.bincount(pairs[1], minlength=count + 1)[1:]
+    inside = first > 0
+    codes = np.unique(now[inside].astype(np.int64) * (n_first + 1) + first[inside])
+    holders = np.bincount(codes // (n_first + 1), minlength=count + 1)[1:]
     return float(holders.max() / n_first)
 
 
@@ -184,24 +185,29 @@ def _steps(
 def choose_step(steps: tuple[ActivationMap, ...], settings: ScanSettings) -> int:
     """Return the index of the step to take.
 
-    A person's own rho wins; else the last step before the merged share first
-    exceeds ``merge_limit`` (the first step if that one already does).
+    A person's own rho wins; else the last step before the merged share exceeds
+    ``merge_limit``. The share starts at 1/n for n regions, which for a few regions
+    is above any limit: only a share that has grown since the first step counts.
     """
     if settings.rho:
         return int(np.argmin([abs(step.rho - settings.rho) for step in steps]))
     for index, step in enumerate(steps):
-        if step.merged > settings.merge_limit and index > 0:
+        if step.merged > max(settings.merge_limit, steps[0].merged):
             return index - 1
     return len(steps) - 1
 
 
-def _resized(values: Tensor, grid: TileGrid, shape: tuple[int, int], factor: int) -> Tensor:
-    """Resize (C, h, w) token maps to the activation grid, padding cut off."""
-    full = (grid.padded[0] // factor, grid.padded[1] // factor)
-    resized = functional.interpolate(values[None], size=full, mode="bilinear", align_corners=False)[
-        0
-    ]
-    return resized[:, : shape[0], : shape[1]]
+def _resized(values: Tensor, grid: TileGrid, shape: tuple[int, int]) -> Tensor:
+    """Resize (C, h, w) token maps to the activation grid, padding cut off.
+
+    By way of the working grid: the padding ends at whole tokens, the activation
+    grid at the image's edge, so no single factor leads from the one to the other.
+    """
+    height, width = grid.shape
+    working = functional.interpolate(
+        values[None], size=grid.padded, mode="bilinear", align_corners=False
+    )[:, :, :height, :width]
+    return functional.interpolate(working, size=shape, mode="area")[0]
 
 
 def activation_shape(shape: tuple[int, int], factor: int) -> tuple[int, int]:
@@ -259,7 +265,7 @@ def run_scan(
     def maps() -> Iterator[tuple[float, NDArray[np.float32]]]:
         for rho, probability in zip(masses, probabilities, strict=True):
             refined = mean_field(
-                _resized(probability, grid, small, factor),
+                _resized(probability, grid, small),
                 likeness,
                 iterations=settings.crf_iterations,
                 weight=settings.crf_weight,

@@ -75,17 +75,22 @@ class Scale:
 
     def map_to_full(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Resample an (h, w) or (h, w, c) float map, on any grid over the image, to full."""
-        if values.shape[:2] == self.full:
-            return values
-        return np.asarray(
-            cv2.resize(values, self.full[::-1], interpolation=cv2.INTER_LINEAR), dtype=np.float32
-        )
+        return _resampled(values, self.full)
 
     def map_to_working(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Resample an (h, w) or (h, w, c) float map, on any grid over the image, to working."""
-        if values.shape[:2] == self.working:
-            return values
-        return np.asarray(
-            cv2.resize(values, self.working[::-1], interpolation=cv2.INTER_LINEAR),
-            dtype=np.float32,
-        )
+        return _resampled(values, self.working)
+
+
+def _resampled(values: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Resample a map to `shape`: area averages down, linear interpolation up."""
+    if values.shape[:2] == shape:
+        return values
+    method = cv2.INTER_AREA if shape[0] < values.shape[0] else cv2.INTER_LINEAR
+    # One channel at a time: OpenCV averages areas of at most four.
+    channels = values.reshape(*values.shape[:2], -1)
+    resized = [
+        cv2.resize(channels[..., i], shape[::-1], interpolation=method)
+        for i in range(channels.shape[2])
+    ]
+    return np.stack(resized, axis=-1).astype(np.float32).reshape(*shape, *values.shape[2:])

@@ -85,7 +85,7 @@ class Nuclei:
     Attributes
     ----------
     labels
-        (H, W) int32 on the image's own grid; a nucleus's value is its id.
+        (H, W) int32 on the image's own grid, read only; a nucleus's value is its id.
     nuclei
         One measured row for each label, by id.
     suppressed

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -88,9 +90,11 @@ def _centres(samples: NDArray[np.float32], clusters: int, seed: int) -> NDArray[
         chosen = np.random.default_rng(seed).choice(len(samples), MAX_SAMPLES, replace=False)
         samples = samples[np.sort(chosen)]
     # One thread: scikit-learn adds partial sums in the order threads finish.
-    with threadpool_limits(1):
+    with threadpool_limits(1), warnings.catch_warnings():
+        # Features that are all alike give fewer clusters than asked for: not a fault here.
+        warnings.simplefilter("ignore", ConvergenceWarning)
         fitted = KMeans(k, init="k-means++", n_init=4, random_state=seed).fit(samples)
-    centres: NDArray[np.float32] = fitted.cluster_centers_.astype(np.float32)
+    centres: NDArray[np.float32] = np.unique(fitted.cluster_centers_.astype(np.float32), axis=0)
     return centres
 
 

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .._version import __version__
-from ..errors import ImageError, StoppedError
+from ..errors import ImageError, SettingsError, StoppedError
 from ..models.protocols import PromptableSegmenter
-from ..models.weights import load_segmenter
+from ..models.weights import load_segmenter, resolve_device, weights_sha256
 from .activation import Scan
 from .instances import Nucleus
 from .outputs import Nuclei, PromptSet, Stains, WorkingImage
@@ -29,6 +29,7 @@ from .settings import Settings
 from .stages import STAGES, Context, Stage, needed, reads
 
 MIN_SIDE = 32
+MPP_RANGE = (0.01, 20.0)
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,7 @@ class Session:
         segmenter: PromptableSegmenter | None = None,
     ) -> None:
         _check_image(image)
-        if mpp is not None and not (np.isfinite(mpp) and mpp > 0):
-            raise ImageError(f"The pixel size must be a positive number of um, not {mpp!r}.")
+        _check_mpp(mpp)
         self.image = image
         self.mpp = None if mpp is None else float(mpp)
         self._settings = settings or Settings()
@@ -111,6 +111,8 @@ class Session:
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
+        if not isinstance(settings, Settings):
+            raise SettingsError(f"Settings must be made by Settings(...), not {settings!r}.")
         self._settings = settings
 
     def run(self, until: Stage = Stage.NUCLEI) -> Iterator[Progress]:
@@ -135,13 +137,14 @@ class Session:
         before = 0.0
         for stage in stages:
             share = STAGES[stage].share
+            total = 1
             if not self._current(stage, keys):
                 for done, total in self._make(stage, settings, keys):
                     yield Progress(stage, done, total, (before + share * done / total) / whole)
                     if self._stop.is_set():
                         return
             before += share
-            yield Progress(stage, 1, 1, before / whole)
+            yield Progress(stage, total, total, before / whole)
             if self._stop.is_set():
                 return
 
@@ -243,15 +246,12 @@ class Session:
         if prompts.step is not None:
             scan: Scan = self.output(Stage.ACTIVATION)
             rho = scan.steps[prompts.step].rho
-        segmenter = self._segmenter()
         return {
             "software": f"napari-sprout {__version__}",
             "torch": torch.__version__,
             "numpy": np.__version__,
             "python": platform.python_version(),
-            "device": str(segmenter.device),
-            "segmenter": segmenter.name,
-            "weights_sha256": segmenter.weights_sha256,
+            **self._model_facts(settings.features.segmenter),
             "image_sha256": hashlib.sha256(self.image.tobytes()).hexdigest(),
             "mpp": self.mpp,
             "working_mpp": working.scale.mpp,
@@ -289,22 +289,41 @@ class Session:
             self.mpp,
             settings,
             {done: output for done, (_, output) in self._outputs.items()},
-            self._segmenter,
+            lambda: self._segmenter(settings.features.segmenter),
             self._tiles[1],
         )
         output = yield from STAGES[stage].make(context)
-        self._outputs[stage] = (keys[stage], output)
         if stage is Stage.NUCLEI:
             self._metadata = self._describe(settings)
+        self._outputs[stage] = (keys[stage], output)
 
-    def _segmenter(self) -> PromptableSegmenter:
+    def _segmenter(self, name: str) -> PromptableSegmenter:
         """Return the SAM variant, loaded when first needed."""
         if self._given_segmenter is not None:
             return self._given_segmenter
-        name = self._settings.features.segmenter
         if self._loaded is None or self._loaded[0] != name:
             self._loaded = (name, load_segmenter(name, self._device))
         return self._loaded[1]
+
+    def _model_facts(self, name: str) -> dict[str, str]:
+        """Describe the SAM variant, without loading it for an image that had no use for it."""
+        if self._given_segmenter is None and self._loaded is None:
+            facts = (name, weights_sha256(name), str(resolve_device(self._device)))
+        else:
+            used = self._segmenter(name)
+            facts = (used.name, used.weights_sha256, str(used.device))
+        return dict(zip(("segmenter", "weights_sha256", "device"), facts, strict=True))
+
+
+def _check_mpp(mpp: float | None) -> None:
+    """Refuse a pixel size that no microscope has: nanometres, say, typed as micrometres."""
+    if mpp is None:
+        return
+    number = isinstance(mpp, int | float | np.number) and not isinstance(mpp, bool)
+    if not number or not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
+        raise ImageError(
+            f"The pixel size must be between {MPP_RANGE[0]} and {MPP_RANGE[1]} um, not {mpp!r}."
+        )
 
 
 def _check_image(image: NDArray[np.uint8]) -> None:

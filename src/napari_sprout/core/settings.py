@@ -312,6 +312,11 @@ class Settings:
     seed: int = setting(0, "Seed of everything random.", low=0, high=2**31 - 1)
 
     def __post_init__(self) -> None:
+        for name, group in GROUPS.items():
+            if not isinstance(getattr(self, name), group):
+                raise SettingsError(
+                    f"'{name}' must be a {group.__name__}, not {getattr(self, name)!r}."
+                )
         seed = next(f for f in dataclasses.fields(self) if f.name == "seed")
         object.__setattr__(self, "seed", checked("seed", self.seed, seed))
 
@@ -326,6 +331,8 @@ class Settings:
             value outside its range.
         """
         fields = {f.name: f for f in dataclasses.fields(cls)}
+        if not isinstance(values, dict):
+            raise SettingsError(f"Settings must be a table of groups, not {values!r}.")
         made: dict[str, Any] = {}
         for name, value in values.items():
             if name not in fields:
@@ -343,8 +350,10 @@ class Settings:
         for name, changes in groups.items():
             if name == "seed":
                 values["seed"] = changes
-            else:
+            elif isinstance(changes, dict):
                 values.setdefault(name, {}).update(changes)
+            else:
+                raise SettingsError(f"'{name}' must be a table of settings, not {changes!r}.")
         return Settings.from_dict(values)
 
     def key(self) -> str:

@@ -66,7 +66,9 @@ def _check_number(where: str, value: Any, meta: Any, example: Any) -> float | in
     if isinstance(value, bool) or not isinstance(value, int | float):
         kind = "a whole number" if whole else "a number"
         raise SettingsError(f"Setting '{where}' must be {kind}, not {value!r}.")
-    if not math.isfinite(value) or (whole and value != int(value)):
+    # A whole number of any size is finite; asking math would overflow.
+    finite = isinstance(value, int) or math.isfinite(value)
+    if not finite or (whole and value != int(value)):
         kind = "a whole number" if whole else "finite"
         raise SettingsError(f"Setting '{where}' must be {kind}, not {value!r}.")
     low, high = meta["low"], meta["high"]
@@ -77,7 +79,8 @@ def _check_number(where: str, value: Any, meta: Any, example: Any) -> float | in
             if bound is not None
         )
         raise SettingsError(f"Setting '{where}' must be {bounds}, not {value!r}.")
-    return int(value) if whole else float(value)
+    # Adding 0.0 makes -0.0 plain zero: equal settings must have equal keys.
+    return int(value) if whole else float(value) + 0.0
 
 
 def checked(where: str, value: Any, field: dataclasses.Field[Any]) -> Any:

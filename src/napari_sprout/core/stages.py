@@ -32,6 +32,7 @@ from .tiles import TileGrid
 from .tissue import tissue_mask
 
 Units = tuple[int, int]
+MIN_WORKING_SIDE = 16
 
 
 class Stage(StrEnum):
@@ -76,16 +77,13 @@ def make_image(context: Context) -> Generator[Units, None, WorkingImage]:
     settings = context.settings.image
     height, width = context.image.shape[:2]
     scale = Scale.between((height, width), context.mpp, settings.mpp)
-    if min(scale.working) < MIN_SIDE:
+    if min(scale.working) < MIN_WORKING_SIDE:
         raise ImageError(
             f"The image is too small: {width} x {height} px at {context.mpp} um/px is less than "
-            f"{MIN_SIDE} px a side at {settings.mpp} um/px. Check its pixel size."
+            f"{MIN_WORKING_SIDE} px a side at {settings.mpp} um/px. Check its pixel size."
         )
     yield 0, 1
     return WorkingImage(scale.image_to_working(context.image), scale)
-
-
-MIN_SIDE = 16
 
 
 def make_tissue(context: Context) -> Generator[Units, None, NDArray[np.bool_]]:
@@ -158,7 +156,8 @@ def make_activation(context: Context) -> Generator[Units, None, activation.Scan]
     encoded: Encoded = context.outputs[Stage.ENCODING]
     prototypes: Prototypes = context.outputs[Stage.PROTOTYPES]
     stains: Stains = context.outputs[Stage.STAIN]
-    yield 0, 1
+    masses = activation.scan_masses(settings.transport)
+    yield 0, len(masses) + 1
     if not prototypes.usable:
         return activation.Scan((), np.zeros((0, 0, 0, 0), np.float32), 0, True)
     grid = encoded.tiles.grid
@@ -166,7 +165,6 @@ def make_activation(context: Context) -> Generator[Units, None, activation.Scan]
     weights, converged = activation.assignments(
         encoded.features, inside.to(encoded.features.device), prototypes, settings.transport
     )
-    masses = activation.scan_masses(settings.transport)
     steps = []
     for step in activation.run_scan(
         weights,
@@ -283,6 +281,7 @@ def make_nuclei(context: Context) -> Generator[Units, None, Nuclei]:
     full = labels.to_full_resolution(assembled, working.scale.full)
     amounts = working.scale.map_to_full(stains.concentrations)
     nuclei = labels.measure(full, amounts, by_id, resolved.scores)
+    full.setflags(write=False)
     return Nuclei(full, tuple(nuclei), resolved, tuple(covered))
 
 

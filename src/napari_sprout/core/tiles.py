@@ -99,8 +99,9 @@ class TileGrid:
         """
         centres = np.asarray(self.origins, dtype=float) + (self.side - 1) / 2
         best = np.empty(len(points), dtype=np.intp)
-        for begin in range(0, len(points), 4096):
-            part = points[begin : begin + 4096]
+        rows = max(1, 1_000_000 // len(centres))
+        for begin in range(0, len(points), rows):
+            part = points[begin : begin + rows]
             distance = np.abs(part[:, None, :] - centres[None]).max(axis=2)
-            best[begin : begin + 4096] = distance.argmin(axis=1)
+            best[begin : begin + rows] = distance.argmin(axis=1)
         return best

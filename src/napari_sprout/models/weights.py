@@ -16,7 +16,7 @@ from .sam import SamSegmenter
 
 MOBILE_SAM_UPSTREAM_SHA256 = "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f"
 MOBILE_SAM_SHA256 = "5837ade9a0832ad83511ad0fd393b01b7777751529927fc8b27b4e66294b96d2"
-SEGMENTERS = ("mobile_sam",)
+SEGMENTERS = {"mobile_sam": MOBILE_SAM_SHA256}
 
 
 def embedded_path() -> Path:
@@ -76,6 +76,19 @@ def resolve_device(name: str = "auto") -> torch.device:
     return device
 
 
+def weights_sha256(name: str) -> str:
+    """Return the SHA-256 of a SAM variant's weights.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown name.
+    """
+    if name not in SEGMENTERS:
+        raise SettingsError(f"Unknown segmenter '{name}': use one of {', '.join(SEGMENTERS)}.")
+    return SEGMENTERS[name]
+
+
 def load_segmenter(
     name: str = "mobile_sam", device: str | torch.device = "auto", path: Path | None = None
 ) -> SamSegmenter:
@@ -84,7 +97,7 @@ def load_segmenter(
     Parameters
     ----------
     name
-        One of :data:`SEGMENTERS`.
+        One of the keys of :data:`SEGMENTERS`.
     device
         A torch device or a name for :func:`resolve_device`.
     path
@@ -97,13 +110,12 @@ def load_segmenter(
     WeightsError
         If the file is missing or damaged.
     """
-    if name not in SEGMENTERS:
-        raise SettingsError(f"Unknown segmenter '{name}': use one of {', '.join(SEGMENTERS)}.")
+    sha256 = weights_sha256(name)
     where = device if isinstance(device, torch.device) else resolve_device(device)
     source = path or embedded_path()
-    data = read_checked(source, MOBILE_SAM_SHA256)
+    data = read_checked(source, sha256)
     try:
         state = load(data)
     except SafetensorError as error:
         raise WeightsError(f"The model weights {source} cannot be read: {error}.") from error
-    return SamSegmenter(mobile_sam.build(state), name, MOBILE_SAM_SHA256, where)
+    return SamSegmenter(mobile_sam.build(state), name, sha256, where)
