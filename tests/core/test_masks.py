@@ -30,7 +30,7 @@ def points_at(
         np.array(points, float).reshape(-1, 2),
         np.full((n, negatives, 2), 5.0),
         labels,
-        ids if regions is not None else np.zeros(n, np.int64),
+        ids.copy() if regions is not None else np.zeros(n, np.int64),
     )
 
 
@@ -249,3 +249,17 @@ def test_cuda_draws_the_same_masks(synthetic):
         areas.append({i: c.area for i, c in decoded(made, prompts).items()})
     assert areas[0].keys() == areas[1].keys()
     assert all(areas[1][i] == pytest.approx(area, rel=0.05) for i, area in areas[0].items())
+
+
+def test_a_prompt_without_a_region_does_not_take_the_others_regions_away(decoder, fake_type):
+    regions = np.zeros(SHAPE, np.int32)
+    regions[90:110, 180:220] = 1
+    recorder = Recorder(fake_type())
+    made, _ = decoder(DecodingSettings(), recorder)
+    prompts = points_at((100, 200), (120, 230), regions=regions)
+    prompts.region_ids[1] = 0
+    assert decoded(made, prompts).keys() == {1, 2}
+    (with_region,) = [b.masks for b in recorder.batches if b.masks is not None]
+    assert float(with_region.max()) == pytest.approx(4.0)
+    assert len(with_region) == 1
+    assert sum(len(b) for b in recorder.batches if b.masks is None) == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
@@ -217,9 +218,39 @@ def test_an_unknown_segmenter_is_refused_with_a_sentence(synthetic):
 
 
 def test_a_tile_that_holds_no_whole_tokens_is_refused(make_session):
-    session, _ = make_session(features={"tile": 500})
     with pytest.raises(SettingsError, match="multiple of 64"):
+        make_session(features={"tile": 500})
+
+
+def test_an_image_that_would_not_fit_in_memory_is_refused_in_a_sentence(make_session):
+    session, _ = make_session(mpp=20.0)
+    with pytest.raises(ImageError, match=r"too large.*pixel size.*region"):
         session.finish()
+
+
+def test_a_run_that_another_one_overtook_spoils_nothing(make_session):
+    clean, _ = make_session()
+    clean.finish()
+    session, _ = make_session()
+    overtaken = session.run()
+    for progress in overtaken:
+        if progress.stage is Stage.ENCODING:
+            break
+    session.settings = session.settings.with_changes(reference={"kind": "otsu"})
+    session.finish()
+    assert list(overtaken) == []
+    session.settings = clean.settings
+    session.finish()
+    assert (session.labels == clean.labels).all()
+
+
+def test_the_image_is_the_sessions_own(make_session, synthetic):
+    image = synthetic.rgb.copy()
+    session, _ = make_session(image)
+    image[:] = 255
+    session.finish()
+    assert session.labels.any()
+    assert session.metadata()["image_sha256"] == hashlib.sha256(synthetic.rgb.tobytes()).hexdigest()
 
 
 def test_metadata_says_all_that_made_the_labels(make_session, synthetic):

@@ -62,7 +62,8 @@ def valid(field) -> st.SearchStrategy:
     if isinstance(field.default, tuple):
         return st.tuples(*[st.floats(low, high)] * len(field.default))
     if isinstance(field.default, int):
-        return st.integers(low, high)
+        unit = field.metadata["multiple"] or 1
+        return st.integers(-(-low // unit), high // unit).map(lambda count: count * unit)
     return st.floats(low, high)
 
 

@@ -106,7 +106,8 @@ def run_batch(
         for number, job in enumerate(jobs):
             report.progress(number, 0.0, job.image.name)
             if segmenter is None or job not in waiting:
-                report.finished(number, f"{job.image.name}: skipped, it is finished already")
+                told = "skipped, it is finished already (--overwrite redoes it)"
+                report.finished(number, f"{job.image.name}: {told}")
                 continue
             try:
                 _run_one(number, job, settings, segmenter, report, summary)
@@ -170,7 +171,8 @@ def _reason(job: Job, error: Exception) -> str:
         text = str(error)
         named = path in text or str(job.folder / job.name) in text
         return text if named else f"{path}: {text}"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    full = type(error).__name__ == "OutOfMemoryError" or "Insufficient memory" in str(error)
+    if full or isinstance(error, MemoryError):
         return f"{path}: it does not fit in memory; cut out a region, or try --device cpu."
     if isinstance(error, OSError):
         return f"{path}: {error.strerror or error}."

@@ -30,12 +30,15 @@ class Job:
         Pixel size in um that overrides the file's; None to use the file's.
     stage_images
         Whether every intermediate map is saved as well.
+    geojson
+        Whether the outlines are saved for QuPath as well.
     """
 
     image: Path
     folder: Path
     mpp: float | None = None
     stage_images: bool = False
+    geojson: bool = False
 
     @property
     def name(self) -> str:
@@ -45,17 +48,22 @@ class Job:
     @property
     def labels(self) -> Path:
         """The label image; written last, so its presence means that all is there."""
-        return self.folder / f"{self.name}_labels.tif"
+        return self._file("labels")
 
     @property
     def overlay(self) -> Path:
         """The outlines, drawn on the image."""
-        return self.folder / f"{self.name}_overlay.png"
+        return self._file("overlay")
 
     @property
     def nuclei(self) -> Path:
         """One row of measurements a nucleus."""
-        return self.folder / f"{self.name}_nuclei.csv"
+        return self._file("csv")
+
+    @property
+    def outlines(self) -> Path:
+        """The outlines as GeoJSON, for QuPath."""
+        return self._file("geojson")
 
     @property
     def stages(self) -> Path:
@@ -66,7 +74,18 @@ class Job:
     def results(self) -> tuple[Path, ...]:
         """Everything that is written, the label image last."""
         stages = (self.stages,) if self.stage_images else ()
-        return (*stages, self.nuclei, self.overlay, self.labels)
+        outlines = (self.outlines,) if self.geojson else ()
+        return (*stages, self.nuclei, self.overlay, *outlines, self.labels)
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """What :func:`~napari_sprout.io.export.export` is asked for."""
+        return ("csv", "overlay", *(("geojson",) if self.geojson else ()), "labels")
+
+    def _file(self, form: str) -> Path:
+        from ..io.export import result_path
+
+        return result_path(self.folder, self.name, form)
 
     @property
     def finished(self) -> bool:
@@ -150,10 +169,11 @@ def segment_image(
         If a result cannot be written. Every file that is there is whole.
     """
     from ..core.session import Session
+    from ..io.export import check_replaceable
     from ..io.images import read_image
 
     progress(0.0, "reading")
-    _check_replaceable(job)
+    check_replaceable(job.results)
     loaded = read_image(job.image, job.mpp)
     session = Session(loaded.rgb, settings, mpp=loaded.mpp, segmenter=segmenter)
     for step in session.run():
@@ -165,31 +185,11 @@ def segment_image(
     return Outcome(len(session.nuclei), session.warnings, assumed)
 
 
-def _check_replaceable(job: Job) -> None:
-    """Refuse write-protected results before anything is computed."""
-    for path in job.results:
-        if path.exists() and not os.access(path, os.W_OK):
-            raise OutputError(
-                f"'{path}' is write-protected; allow writing or choose another folder."
-            )
-
-
 def _write(job: Job, session: Session, metadata: dict[str, object]) -> None:
-    from ..io.labels import write_labels
-    from ..io.overlay import overlay, write_png
+    from ..io.export import Results, export
     from ..io.stage_images import write_stage_images
-    from ..io.tables import write_nuclei_csv
 
-    # Labels of an earlier run must not stand beside a table of this one.
-    job.labels.unlink(missing_ok=True)
+    results = Results(session.labels, session.nuclei, session.image, session.mpp, metadata)
     if job.stage_images:
         write_stage_images(job.stages, session)
-    write_nuclei_csv(job.nuclei, session.nuclei, session.mpp)
-    picture = overlay(session.image, session.labels, _line_width(session.mpp))
-    write_png(job.overlay, picture)
-    write_labels(job.labels, session.labels, mpp=session.mpp, metadata=metadata)
-
-
-def _line_width(mpp: float | None) -> int:
-    """Return outlines' width in px: half a um, so that small nuclei stay visible."""
-    return 2 if mpp is None else max(1, round(0.5 / mpp))
+    export(job.folder, job.name, results, job.formats)

@@ -47,6 +47,9 @@ def segment_command(
         bool,
         typer.Option("--stage-images", help="Also save every intermediate map as a picture."),
     ] = False,
+    geojson: Annotated[
+        bool, typer.Option("--geojson", help="Also save the outlines as GeoJSON for QuPath.")
+    ] = False,
     device: Annotated[
         str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, mps.")
     ] = "auto",
@@ -69,7 +72,7 @@ def segment_command(
 
     chosen = _settings(settings, seed)
     given = None if mpp is None else checked_mpp(mpp)
-    jobs = [Job(image, output, given, stage_images) for image in find_images(images)]
+    jobs = [Job(image, output, given, stage_images, geojson) for image in find_images(images)]
     summary = run_batch(
         jobs,
         chosen,

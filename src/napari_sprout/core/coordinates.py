@@ -14,6 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 SAME_SCALE = 0.05
+# Pixels a side that an image must have at least.
+MIN_SIDE = 32
+# Pixel sizes in um that a microscope can have.
+MPP_RANGE = (0.01, 20.0)
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,11 @@ class Scale:
 
     def _factors(self) -> NDArray[np.float64]:
         return np.array([w / f for w, f in zip(self.working, self.full, strict=True)])
+
+    def full_pixels(self, area: float) -> int:
+        """Convert an area in um^2 to full-resolution pixels, at least 1."""
+        full, working = (float(height * width) for height, width in (self.full, self.working))
+        return max(1, round(area / self.mpp**2 * full / working))
 
     def to_working(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
         """Convert (n, 2) full-resolution (y, x) to working pixels."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,8 @@ from scipy import ndimage
 from skimage.measure import regionprops_table
 
 from ..errors import SproutError
+from .coordinates import Scale
+from .crops import fill_holes, resample, slices, tight
 from .instances import Candidate, Nucleus
 from .suppression import ranked
 
@@ -23,6 +26,7 @@ def assemble(
     shape: tuple[int, int],
     min_area: int = 1,
     pinned: frozenset[int] = frozenset(),
+    min_visible: float = 0.0,
 ) -> tuple[NDArray[np.int32], list[int]]:
     """Paint kept masks into one label image: the best mask that covers a pixel owns it.
 
@@ -36,15 +40,17 @@ def assemble(
     Parameters
     ----------
     candidates
-        Masks by id, in working pixels, inside `shape`.
+        Masks by id, in pixels of the label image and inside it.
     kept
         (id, score) of the masks to paint, in any order.
     shape
-        Height and width of the label image, in working pixels.
+        Height and width of the label image.
     min_area
-        Least visible area, in working pixels.
+        Least visible area, in pixels.
     pinned
         Ids that a person chose: painted first, and kept however small.
+    min_visible
+        Least share of its mask that a nucleus must show, 0 to 1.
 
     Returns
     -------
@@ -54,17 +60,70 @@ def assemble(
         Kept ids that own no pixel in the end, in increasing order.
     """
     labels = np.zeros(shape, dtype=np.int32)
-    dropped: list[int] = []
+    areas = paint(labels, candidates, kept, min_area, pinned, min_visible)
+    return labels, sorted(ident for ident, area in areas.items() if area == 0)
+
+
+def paint(
+    labels: NDArray[np.int32],
+    candidates: Mapping[int, Candidate],
+    kept: Iterable[tuple[int, float]],
+    min_area: int = 1,
+    pinned: frozenset[int] = frozenset(),
+    min_visible: float = 0.0,
+) -> dict[int, int]:
+    """Paint kept masks onto the background of a label image, as :func:`assemble` does.
+
+    Parameters
+    ----------
+    labels
+        Shape (H, W), int32; painted in place. What is not 0 stays.
+    candidates, kept, min_area, pinned, min_visible
+        As for :func:`assemble`, in pixels of `labels`.
+
+    Returns
+    -------
+    dict
+        The visible area of each kept id; 0 for those that own no pixel in the end.
+    """
+    areas: dict[int, int] = {}
     for ident, _ in ranked(kept, pinned):
         candidate = candidates[ident]
-        y0, x0, y1, x1 = candidate.box
-        crop = labels[y0:y1, x0:x1]
-        visible = _largest_piece(ndimage.binary_fill_holes(candidate.mask) & (crop == 0))
-        if np.count_nonzero(visible) < (1 if ident in pinned else max(1, min_area)):
-            dropped.append(ident)
-        else:
+        crop = labels[slices(candidate.box)]
+        mask = fill_holes(candidate.mask)
+        visible = _largest_piece(mask & (crop == 0))
+        area = int(np.count_nonzero(visible))
+        # What better masks leave of a nucleus, a ring or a rim, is not a nucleus.
+        least = max(1, min_area, min_visible * np.count_nonzero(mask))
+        areas[ident] = area if area >= (1 if ident in pinned else least) else 0
+        if areas[ident]:
             crop[visible] = ident
-    return labels, sorted(dropped)
+    return areas
+
+
+def on_full_grid(candidates: Iterable[Candidate], scale: Scale) -> dict[int, Candidate]:
+    """Bring masks from working to full-resolution pixels and fill their holes.
+
+    Parameters
+    ----------
+    candidates
+        In working pixels.
+    scale
+        The image's grids.
+
+    Returns
+    -------
+    dict
+        Masks by id, in full-resolution pixels. One of a pixel or two that holds no
+        pixel's centre there, where the image is the coarser grid, is left out.
+    """
+    found = {}
+    for candidate in candidates:
+        shrunk = tight(*resample(candidate.box, candidate.mask, scale.working, scale.full))
+        if shrunk is not None:
+            box, mask = shrunk[0], fill_holes(shrunk[1])
+            found[candidate.id] = replace(candidate, box=box, mask=mask)
+    return found
 
 
 def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

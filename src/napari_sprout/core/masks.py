@@ -7,8 +7,8 @@ whole tile. No array of the image's size is made for any prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import cv2
 import numpy as np
@@ -19,8 +19,9 @@ from torch.nn import functional
 
 from ..models.frame import EMBEDDING, LOGITS_PER_TOKEN, window_origins
 from ..models.protocols import MaskBatch, PromptableSegmenter, PromptBatch
+from .crops import Mask, tight
 from .features import TileEmbeddings
-from .instances import Candidate
+from .instances import Box, Candidate
 from .settings import DecodingSettings
 from .tiles import TileGrid
 
@@ -41,6 +42,11 @@ class PointPrompts:
         (H, W) int32; region `region_ids[i]` proposed point i.
     region_ids
         (n,) labels in `regions`, 0 for a point without a region.
+    shapes
+        By id: a (box, mask) crop that takes the place of a region in `regions`.
+    answers
+        By id: which of SAM's answers to take, 0 for the single one, 1 to 3 for the
+        three of multimask output; for the other ids the settings say.
     """
 
     ids: NDArray[np.int64]
@@ -48,29 +54,42 @@ class PointPrompts:
     negatives: NDArray[np.float64]
     regions: NDArray[np.int32]
     region_ids: NDArray[np.int64]
+    shapes: Mapping[int, tuple[Box, Mask]] = field(default_factory=dict)
+    answers: Mapping[int, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, rows: NDArray[np.intp]) -> PointPrompts:
         """Return some of the prompts."""
-        return PointPrompts(
-            self.ids[rows],
-            self.points[rows],
-            self.negatives[rows],
-            self.regions,
-            self.region_ids[rows],
+        return replace(
+            self,
+            ids=self.ids[rows],
+            points=self.points[rows],
+            negatives=self.negatives[rows],
+            region_ids=self.region_ids[rows],
         )
 
+    @property
+    def suggested(self) -> NDArray[np.bool_]:
+        """(n,) whether a region or a shape says where each nucleus might end."""
+        shaped = np.array([ident in self.shapes for ident in self.ids.tolist()], dtype=bool)
+        suggested: NDArray[np.bool_] = (self.region_ids > 0) | shaped
+        return suggested
 
-def _region_window(
-    regions: NDArray[np.int32], region: int, y: int, x: int, size: int
-) -> NDArray[np.float32]:
-    """Cut one region's mask from a `size` px window at (y, x); outside the image is 0."""
-    window = np.zeros((size, size), dtype=np.float32)
-    y0, x0 = max(y, 0), max(x, 0)
-    part = regions[y0 : y + size, x0 : x + size] == region
-    window[y0 - y : y0 - y + part.shape[0], x0 - x : x0 - x + part.shape[1]] = part
+
+def _region_window(prompts: PointPrompts, row: int, y: int, x: int, size: int) -> Mask:
+    """Cut one prompt's region from a `size` px window at (y, x); outside the image is False."""
+    window = np.zeros((size, size), dtype=bool)
+    shape = prompts.shapes.get(int(prompts.ids[row]))
+    y0, x0, y1, x1 = (0, 0, *prompts.regions.shape) if shape is None else shape[0]
+    top, left, bottom, right = max(y0, y), max(x0, x), min(y1, y + size), min(x1, x + size)
+    if top < bottom and left < right:
+        part = np.s_[top - y0 : bottom - y0, left - x0 : right - x0]
+        inside = (
+            prompts.regions[part] == prompts.region_ids[row] if shape is None else shape[1][part]
+        )
+        window[top - y : bottom - y, left - x : right - x] = inside
     return window
 
 
@@ -98,9 +117,9 @@ def mask_prompts(
         (n, out, out) float32; 0 everywhere for a prompt without a region.
     """
     logits = np.zeros((len(prompts), out, out), dtype=np.float32)
-    for i, (region, (y, x)) in enumerate(zip(prompts.region_ids, corners, strict=True)):
-        if region:
-            window = _region_window(prompts.regions, int(region), int(y), int(x), size)
+    for i, (suggested, (y, x)) in enumerate(zip(prompts.suggested, corners, strict=True)):
+        if suggested:
+            window = _region_window(prompts, i, int(y), int(x), size).astype(np.float32)
             share = cv2.resize(window, (out, out), interpolation=cv2.INTER_AREA)
             logits[i] = strength * (2 * share - 1)
     return torch.from_numpy(logits)
@@ -125,20 +144,23 @@ def _batch(
     points[missing] = 0.0
     origins = window_origins(points[:, 0], grid.side, window)
     masks = None
-    if settings.mask_prompt == "region" and prompts.region_ids.all():
+    if settings.mask_prompt == "region" and prompts.suggested.all():
         corners = origins.numpy() * grid.token + np.asarray(origin)
         size, out = window * grid.token, window * LOGITS_PER_TOKEN
         masks = mask_prompts(prompts, corners, size, out, settings.mask_strength)
     return PromptBatch(points, labels, origins, window, masks)
 
 
-def _answers(answer: MaskBatch, multimask: str) -> tuple[Tensor, Tensor]:
+def _answers(answer: MaskBatch, multimask: str, prompts: PointPrompts) -> tuple[Tensor, Tensor]:
     """Choose one of SAM's answers a prompt: (n, s, s) logits and (n,) predicted IoU."""
-    if multimask == "single":
-        return answer.logits[:, 0], answer.iou[:, 0]
-    best = answer.iou[:, 1:].argmax(1) + 1
-    rows = torch.arange(len(best), device=best.device)
-    return answer.logits[rows, best], answer.iou[rows, best]
+    taken = torch.zeros(len(prompts), dtype=torch.int64, device=answer.iou.device)
+    if multimask == "best":
+        taken = answer.iou[:, 1:].argmax(1) + 1
+    for row, ident in enumerate(prompts.ids.tolist()):
+        if ident in prompts.answers:
+            taken[row] = prompts.answers[ident]
+    rows = torch.arange(len(prompts), device=taken.device)
+    return answer.logits[rows, taken], answer.iou[rows, taken]
 
 
 def _component(mask: NDArray[np.bool_], y: int, x: int) -> NDArray[np.bool_]:
@@ -174,12 +196,10 @@ def _candidate(
     y, x = (int(v) for v in corner)
     height, width = haematoxylin.shape
     inside = mask[: max(height - y, 0), : max(width - x, 0)]
-    rows, columns = np.flatnonzero(inside.any(1)), np.flatnonzero(inside.any(0))
-    if len(rows) == 0:
+    shrunk = tight((y, x, y + inside.shape[0], x + inside.shape[1]), inside)
+    if shrunk is None:
         return None
-    y0, y1, x0, x1 = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
-    crop = np.ascontiguousarray(inside[y0:y1, x0:x1])
-    box = (int(y + y0), int(x + x0), int(y + y1), int(x + x1))
+    box, crop = shrunk
     stain = haematoxylin[box[0] : box[2], box[1] : box[3]][crop]
     return Candidate(id_, box, crop, iou, float(stain.mean(dtype=np.float64)))
 
@@ -218,7 +238,7 @@ class TileDecoder:
         Parameters
         ----------
         prompts
-            Positive points with negatives and regions.
+            Positive points with negatives, regions and chosen answers.
 
         Yields
         ------
@@ -232,11 +252,13 @@ class TileDecoder:
         if len(prompts) == 0:
             return
         tiles = self._grid.most_central(prompts.points)
-        for tile in np.unique(tiles):
-            rows = np.flatnonzero(tiles == tile)
+        # SAM takes a mask prompt for every prompt of a batch or for none.
+        groups = 2 * tiles + prompts.suggested
+        for group in np.unique(groups):
+            rows = np.flatnonzero(groups == group)
             for begin in range(0, len(rows), self._settings.batch):
                 part = prompts.take(rows[begin : begin + self._settings.batch])
-                yield len(part), self._decode_batch(part, int(tile), self._settings.window)
+                yield len(part), self._decode_batch(part, int(group) // 2, self._settings.window)
 
     def _decode_batch(self, prompts: PointPrompts, tile: int, window: int) -> list[Candidate]:
         """Decode one batch on one tile; masks too large for the window go to the whole tile."""
@@ -244,7 +266,7 @@ class TileDecoder:
         origin = grid.origins[tile]
         batch = _batch(prompts, origin, grid, window, settings)
         answer = self._segmenter().decode(self._tiles[tile], batch, grid.side)
-        logits, iou = _answers(answer, settings.multimask)
+        logits, iou = _answers(answer, settings.multimask, prompts)
         size = window * grid.token
         resized = functional.interpolate(
             logits[:, None], (size, size), mode="bilinear", align_corners=False

@@ -117,8 +117,7 @@ def combine(
 
     Activation knows what a nucleus is but not, at one token per 8 px, where it
     ends; the stain knows the edge but not what it belongs to. A pixel is
-    foreground if activation says so and its stain does not deny it, or if the
-    stain is sure and activation does not deny it.
+    foreground where both agree.
 
     Parameters
     ----------
@@ -139,8 +138,7 @@ def combine(
     if step is None:
         return np.zeros_like(tissue), tissue
     active = scale.map_to_working(step.foreground) > step.threshold
-    foreground = (active & reference.foreground) | (active & reference.sure_foreground)
-    return foreground & tissue, reference.background & ~active
+    return active & reference.foreground & tissue, reference.background & ~active
 
 
 def grid_points(mask: NDArray[np.bool_], spacing: float) -> NDArray[np.float64]:
@@ -169,7 +167,7 @@ def negative_points(
     Parameters
     ----------
     background
-        (H, W) bool: tissue or glass that is surely not nucleus.
+        (H, W) bool: tissue that is not nucleus.
     settings
         Spacing of the grid and margin to nuclei, both um.
     mpp

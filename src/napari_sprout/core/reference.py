@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from skimage.filters import threshold_otsu
 
+from .coordinates import Scale
+from .crops import Mask, resample, slices
+from .edits import PaintReference
 from .settings import ReferenceSettings
-
-Mask = NDArray[np.bool_]
 
 EVEN = 1e-3
 """Optical density; a quarter of one grey level, so a smaller range is rounding alone."""
@@ -101,6 +103,41 @@ def reference_masks(
     return ReferenceMasks(
         threshold, smoothed, foreground, background, sure_foreground, sure_background
     )
+
+
+def paint_reference(
+    masks: ReferenceMasks, strokes: Iterable[PaintReference], tissue: Mask, scale: Scale
+) -> ReferenceMasks:
+    """Lay what a person has drawn over the sure masks.
+
+    Inside its box a drawing takes the place of the sure mask it is of. What it
+    adds is taken from the other side; what it erases is no longer sure, but stays
+    on the side that the stain says.
+
+    Parameters
+    ----------
+    masks
+        As found by :func:`reference_masks`; not changed.
+    strokes
+        Full-resolution crops, the latest last.
+    tissue
+        H x W at working resolution; nothing outside it is used.
+    scale
+        The image's grids.
+    """
+    names = ("foreground", "background")
+    sure = {name: getattr(masks, f"sure_{name}").copy() for name in names}
+    coarse = {name: getattr(masks, name).copy() for name in names}
+    for stroke in strokes:
+        other = names[stroke.which == "foreground"]
+        box, drawn = resample(stroke.box, stroke.mask, scale.full, scale.working)
+        inside = slices(box)
+        added = drawn & tissue[inside]
+        sure[stroke.which][inside] = added
+        coarse[stroke.which][inside] |= added
+        for side in (sure, coarse):
+            side[other][inside] &= ~added
+    return replace(masks, **coarse, **{f"sure_{name}": sure[name] for name in names})
 
 
 def smooth_within(values: NDArray[np.float32], mask: Mask, sigma: float) -> NDArray[np.float32]:

@@ -6,30 +6,26 @@ import copy
 import dataclasses
 import hashlib
 import json
-import platform
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .._version import __version__
-from ..errors import ImageError, SettingsError, StoppedError
+from ..errors import SettingsError, StoppedError
 from ..models.protocols import PromptableSegmenter
 from ..models.weights import load_segmenter, resolve_device, weights_sha256
 from .activation import Scan
+from .edits import PaintReference, edit_to_json
 from .instances import Nucleus
-from .outputs import Nuclei, PromptSet, Stains, WorkingImage
+from .outputs import Nuclei, Stains
 from .prototypes import Prototypes
+from .provenance import check_image, check_mpp, describe
 from .settings import Settings
 from .stages import STAGES, Context, Stage, needed, reads
-
-MIN_SIDE = 32
-MPP_RANGE = (0.01, 20.0)
 
 
 @dataclass(frozen=True)
@@ -69,6 +65,11 @@ class Session:
         A loaded SAM variant to use instead of the one that the settings name, so
         that several sessions can share one.
 
+    Attributes
+    ----------
+    painted
+        What a person has drawn into the reference masks; assign and run again.
+
     Raises
     ------
     ImageError
@@ -91,17 +92,21 @@ class Session:
         device: str = "auto",
         segmenter: PromptableSegmenter | None = None,
     ) -> None:
-        _check_image(image)
-        _check_mpp(mpp)
-        self.image = image
+        check_image(image)
+        check_mpp(mpp)
+        self.image = np.array(image, order="C")
+        self.image.setflags(write=False)
         self.mpp = None if mpp is None else float(mpp)
         self._settings = settings or Settings()
+        self.painted: tuple[PaintReference, ...] = ()
         self._device = device
         self._given_segmenter = segmenter
         self._loaded: tuple[str, PromptableSegmenter] | None = None
         self._outputs: dict[Stage, tuple[str, Any]] = {}
         self._tiles: tuple[str, dict[int, Tensor]] = ("", {})
         self._metadata: dict[str, Any] = {}
+        self._image_sha256 = hashlib.sha256(self.image.tobytes()).hexdigest()
+        self._runs = 0
         self._stop = threading.Event()
 
     @property
@@ -123,13 +128,16 @@ class Session:
         Progress
             After every unit of work. Between two of them the run can be stopped,
             by :meth:`stop` from any thread or by closing the generator; finished
-            stages, and tiles already encoded, stay.
+            stages, and tiles already encoded, stay. A run ends by itself when
+            another one of the same session begins.
         """
         # Cleared here and not in the generator: a stop before the first unit must count.
         self._stop.clear()
         return self._run(until)
 
     def _run(self, until: Stage) -> Iterator[Progress]:
+        self._runs += 1
+        this = self._runs
         settings = self._settings
         stages = needed(until, settings)
         keys = self._keys(settings)
@@ -141,16 +149,21 @@ class Session:
             if not self._current(stage, keys):
                 for done, total in self._make(stage, settings, keys):
                     yield Progress(stage, done, total, (before + share * done / total) / whole)
-                    if self._stop.is_set():
+                    if self._stop.is_set() or self._runs != this:
                         return
             before += share
             yield Progress(stage, total, total, before / whole)
-            if self._stop.is_set():
+            if self._stop.is_set() or self._runs != this:
                 return
 
     def stop(self) -> None:
         """Ask a run to stop after its present unit of work; callable from any thread."""
         self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the present or last run was asked to stop."""
+        return self._stop.is_set()
 
     def finish(self, until: Stage = Stage.NUCLEI) -> Any:
         """Run as far as `until` without watching, and return that stage's output.
@@ -201,8 +214,11 @@ class Session:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know about the stages that have run."""
+        return self._warnings(self._settings)
+
+    def _warnings(self, settings: Settings) -> tuple[str, ...]:
         found = []
-        used = needed(Stage.NUCLEI, self._settings)
+        used = needed(Stage.NUCLEI, settings)
         if Stage.TISSUE in self._outputs and not self.output(Stage.TISSUE).any():
             found.append("No tissue was found: the image seems to be blank glass or black.")
             return tuple(found)
@@ -239,28 +255,13 @@ class Session:
 
     def _describe(self, settings: Settings) -> dict[str, Any]:
         """Describe the outputs at hand, which were made with `settings`."""
-        working: WorkingImage = self.output(Stage.IMAGE)
-        prompts: PromptSet = self.output(Stage.PROMPTS)
-        stains: Stains = self.output(Stage.STAIN)
-        rho = None
-        if prompts.step is not None:
-            scan: Scan = self.output(Stage.ACTIVATION)
-            rho = scan.steps[prompts.step].rho
+        outputs = {stage: output for stage, (_, output) in self._outputs.items()}
         return {
-            "software": f"napari-sprout {__version__}",
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "python": platform.python_version(),
+            **describe(outputs, settings),
             **self._model_facts(settings.features.segmenter),
-            "image_sha256": hashlib.sha256(self.image.tobytes()).hexdigest(),
+            "image_sha256": self._image_sha256,
             "mpp": self.mpp,
-            "working_mpp": working.scale.mpp,
-            "stain_vectors": stains.vectors.matrix.T.tolist(),
-            "stain_source": stains.vectors.source,
-            "rho": rho,
-            "seed": settings.seed,
-            "settings": settings.to_dict(),
-            "warnings": list(self.warnings),
+            "warnings": list(self._warnings(settings)),
         }
 
     def _keys(self, settings: Settings) -> dict[Stage, str]:
@@ -270,6 +271,8 @@ class Session:
         for stage in Stage:
             inputs = [keys[earlier] for earlier in reads(stage, settings)]
             own = {group: values[group] for group in STAGES[stage].groups}
+            if stage is Stage.REFERENCE and self.painted:
+                own["painted"] = [edit_to_json(stroke) for stroke in self.painted]
             text = json.dumps([stage, inputs, own], sort_keys=True)
             keys[stage] = hashlib.sha256(text.encode()).hexdigest()
         return keys
@@ -284,18 +287,25 @@ class Session:
         tiles_key = keys[Stage.IMAGE] + json.dumps(dataclasses.asdict(settings.features))
         if self._tiles[0] != tiles_key:
             self._tiles = (tiles_key, {})
-        context = Context(
-            self.image,
-            self.mpp,
-            settings,
-            {done: output for done, (_, output) in self._outputs.items()},
-            lambda: self._segmenter(settings.features.segmenter),
-            self._tiles[1],
-        )
-        output = yield from STAGES[stage].make(context)
+        output = yield from STAGES[stage].make(self._context(settings, keys))
         if stage is Stage.NUCLEI:
             self._metadata = self._describe(settings)
         self._outputs[stage] = (keys[stage], output)
+
+    def context(self) -> Context:
+        """Return what the stages read: the present outputs and settings, and the model."""
+        return self._context(self._settings, self._keys(self._settings))
+
+    def _context(self, settings: Settings, keys: dict[Stage, str]) -> Context:
+        return Context(
+            self.image,
+            self.mpp,
+            settings,
+            {s: output for s, (key, output) in self._outputs.items() if key == keys[s]},
+            lambda: self._segmenter(settings.features.segmenter),
+            self._tiles[1],
+            self.painted,
+        )
 
     def _segmenter(self, name: str) -> PromptableSegmenter:
         """Return the SAM variant, loaded when first needed."""
@@ -313,33 +323,6 @@ class Session:
             used = self._segmenter(name)
             facts = (used.name, used.weights_sha256, str(used.device))
         return dict(zip(("segmenter", "weights_sha256", "device"), facts, strict=True))
-
-
-def _check_mpp(mpp: float | None) -> None:
-    """Refuse a pixel size that no microscope has: nanometres, say, typed as micrometres."""
-    if mpp is None:
-        return
-    number = isinstance(mpp, int | float | np.number) and not isinstance(mpp, bool)
-    if not number or not MPP_RANGE[0] <= mpp <= MPP_RANGE[1]:
-        raise ImageError(
-            f"The pixel size must be between {MPP_RANGE[0]} and {MPP_RANGE[1]} um, not {mpp!r}."
-        )
-
-
-def _check_image(image: NDArray[np.uint8]) -> None:
-    """Refuse what is not an 8-bit RGB image large enough to hold a nucleus."""
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        raise ImageError("The image must be an 8-bit array of red, green and blue.")
-    if image.ndim != 3 or image.shape[2] != 3:
-        raise ImageError(
-            f"The image must have the shape (height, width, 3), not {image.shape}: "
-            "H&E needs its colours."
-        )
-    if min(image.shape[:2]) < MIN_SIDE:
-        raise ImageError(
-            f"The image is {image.shape[1]} x {image.shape[0]} px: it must have at least "
-            f"{MIN_SIDE} px a side."
-        )
 
 
 def segment(

@@ -93,7 +93,7 @@ class FeatureSettings(Group):
     segmenter: str = setting("mobile_sam", "The SAM model that draws the masks.")
     tile: int = setting(
         512, "Side of the square tiles that SAM sees, in working pixels.",
-        low=128, high=1024, unit="px", advanced=True,
+        low=128, high=1024, multiple=64, unit="px", advanced=True,
     )  # fmt: skip
     overlap: float = setting(
         0.5, "How much neighbouring tiles overlap.", low=0.0, high=0.75, advanced=True
@@ -247,6 +247,10 @@ class DecodingSettings(Group):
         "single", "One answer for each point, or the best of SAM's three.",
         choices=("single", "best"),
     )  # fmt: skip
+    hand_radius: float = setting(
+        3.0, "Radius of the nucleus suggested to SAM around a point placed by hand (0: none).",
+        low=0.0, high=50.0, unit="um", advanced=True,
+    )  # fmt: skip
     batch: int = setting(32, "Prompts decoded at once.", low=1, high=4096, advanced=True)
     min_area: float = setting(6.0, "Smaller masks are dropped.", low=0.0, high=1000.0, unit="um^2")
     max_area: float = setting(400.0, "Larger masks are dropped.", low=1.0, high=1e6, unit="um^2")
@@ -283,6 +287,10 @@ class SuppressionSettings(Group):
     threshold: float = setting(
         0.5, "Masks whose score falls below this are dropped.", low=0.0, high=2.0
     )
+    min_visible: float = setting(
+        0.5, "A nucleus of which better masks leave less than this share is dropped.",
+        low=0.0, high=1.0, advanced=True,
+    )  # fmt: skip
     containment: bool = setting(True, "Punish masks that swallow several smaller ones.")
     containment_scale: float = setting(
         0.5, "How hard (the paper's eps_c).", low=0.0, high=10.0, advanced=True

@@ -23,6 +23,7 @@ def setting(
     *,
     low: float | None = None,
     high: float | None = None,
+    multiple: int | None = None,
     choices: tuple[str, ...] | None = None,
     unit: str = "",
     advanced: bool = False,
@@ -37,6 +38,8 @@ def setting(
         One sentence in a pathologist's words (the plugin's tooltip).
     low, high
         Inclusive range of a number, or of each element of a tuple.
+    multiple
+        A whole number must be a multiple of this.
     choices
         The allowed words of a text setting.
     unit
@@ -48,6 +51,7 @@ def setting(
         "description": description,
         "low": low,
         "high": high,
+        "multiple": multiple,
         "choices": choices,
         "unit": unit,
         "advanced": advanced,
@@ -79,6 +83,10 @@ def _check_number(where: str, value: Any, meta: Any, example: Any) -> float | in
             if bound is not None
         )
         raise SettingsError(f"Setting '{where}' must be {bounds}, not {value!r}.")
+    if meta["multiple"] and value % meta["multiple"]:
+        raise SettingsError(
+            f"Setting '{where}' must be a multiple of {meta['multiple']}, not {value!r}."
+        )
     # Adding 0.0 makes -0.0 plain zero: equal settings must have equal keys.
     return int(value) if whole else float(value) + 0.0
 

@@ -22,10 +22,11 @@ from ..errors import ImageError
 from ..models.protocols import PromptableSegmenter
 from . import activation, features, labels, masks, prompts, suppression
 from .coordinates import Scale
+from .edits import PaintReference
 from .instances import Candidate, Prompt
 from .outputs import Encoded, Nuclei, PromptSet, Stains, WorkingImage
 from .prototypes import Prototypes, fit_prototypes, token_share
-from .reference import ReferenceMasks, reference_masks
+from .reference import ReferenceMasks, paint_reference, reference_masks
 from .settings import Settings
 from .stain import concentrations, optical_density, stain_vectors
 from .tiles import TileGrid
@@ -33,6 +34,8 @@ from .tissue import tissue_mask
 
 Units = tuple[int, int]
 MIN_WORKING_SIDE = 16
+# About 3 GB of arrays; each tile's embedding adds 4 MB.
+MAX_WORKING_PIXELS = 50_000_000
 
 
 class Stage(StrEnum):
@@ -60,6 +63,7 @@ class Context:
     outputs: Mapping[Stage, Any]
     segmenter: Callable[[], PromptableSegmenter]
     tiles: dict[int, Tensor]
+    painted: tuple[PaintReference, ...] = ()
 
     @property
     def working(self) -> WorkingImage:
@@ -73,7 +77,13 @@ class Context:
 
 
 def make_image(context: Context) -> Generator[Units, None, WorkingImage]:
-    """Bring the image to the working pixel size."""
+    """Bring the image to the working pixel size.
+
+    Raises
+    ------
+    ImageError
+        If it would be too small to hold a nucleus, or too large for memory.
+    """
     settings = context.settings.image
     height, width = context.image.shape[:2]
     scale = Scale.between((height, width), context.mpp, settings.mpp)
@@ -81,6 +91,12 @@ def make_image(context: Context) -> Generator[Units, None, WorkingImage]:
         raise ImageError(
             f"The image is too small: {width} x {height} px at {context.mpp} um/px is less than "
             f"{MIN_WORKING_SIDE} px a side at {settings.mpp} um/px. Check its pixel size."
+        )
+    if scale.working[0] * scale.working[1] > MAX_WORKING_PIXELS:
+        raise ImageError(
+            f"The image is too large: {width} x {height} px at {context.mpp} um/px make "
+            f"{scale.working[1]} x {scale.working[0]} px at {settings.mpp} um/px. Check its pixel "
+            "size, or cut out a region."
         )
     yield 0, 1
     return WorkingImage(scale.image_to_working(context.image), scale)
@@ -110,12 +126,11 @@ def make_reference(context: Context) -> Generator[Units, None, ReferenceMasks]:
     """Find the image's own sure nuclei and sure background (paper 3.1)."""
     yield 0, 1
     stains: Stains = context.outputs[Stage.STAIN]
-    return reference_masks(
-        stains.concentrations[..., 0],
-        context.tissue,
-        context.settings.reference,
-        context.working.scale.mpp,
+    scale = context.working.scale
+    found = reference_masks(
+        stains.concentrations[..., 0], context.tissue, context.settings.reference, scale.mpp
     )
+    return paint_reference(found, context.painted, context.tissue, scale)
 
 
 def make_encoding(context: Context) -> Generator[Units, None, Encoded]:
@@ -246,16 +261,28 @@ def point_prompts(made: PromptSet, scale: Scale, negatives_each: int) -> masks.P
     return masks.PointPrompts(ids, points, others[served], made.regions, np.where(present, ids, 0))
 
 
+def mask_decoder(context: Context) -> masks.TileDecoder:
+    """Return what decodes prompts on the context's tiles."""
+    encoded: Encoded = context.outputs[Stage.ENCODING]
+    stains: Stains = context.outputs[Stage.STAIN]
+    return masks.TileDecoder(
+        context.segmenter, encoded.tiles, stains.haematoxylin, context.settings.decoding
+    )
+
+
+def stained_limit(context: Context) -> float:
+    """Return Otsu's threshold on the scale of ``Candidate.haematoxylin``."""
+    reference: ReferenceMasks = context.outputs[Stage.REFERENCE]
+    stains: Stains = context.outputs[Stage.STAIN]
+    return reference.threshold / stains.top
+
+
 def make_masks(context: Context) -> Generator[Units, None, tuple[Candidate, ...]]:
     """Decode every positive prompt with its negatives (paper 3.3)."""
     settings = context.settings
     made: PromptSet = context.outputs[Stage.PROMPTS]
-    encoded: Encoded = context.outputs[Stage.ENCODING]
-    stains: Stains = context.outputs[Stage.STAIN]
     points = point_prompts(made, context.working.scale, settings.prompts.negatives)
-    decoder = masks.TileDecoder(
-        context.segmenter, encoded.tiles, stains.haematoxylin, settings.decoding
-    )
+    decoder = mask_decoder(context)
     found: list[Candidate] = []
     done = 0
     yield 0, max(len(points), 1)
@@ -263,9 +290,8 @@ def make_masks(context: Context) -> Generator[Units, None, tuple[Candidate, ...]
         found += batch
         done += asked
         yield done, len(points)
-    reference: ReferenceMasks = context.outputs[Stage.REFERENCE]
-    stained = reference.threshold / stains.top
-    return tuple(masks.plausible(found, settings.decoding, context.working.scale.mpp, stained))
+    mpp = context.working.scale.mpp
+    return tuple(masks.plausible(found, settings.decoding, mpp, stained_limit(context)))
 
 
 def make_nuclei(context: Context) -> Generator[Units, None, Nuclei]:
@@ -274,15 +300,24 @@ def make_nuclei(context: Context) -> Generator[Units, None, Nuclei]:
     candidates: tuple[Candidate, ...] = context.outputs[Stage.MASKS]
     stains: Stains = context.outputs[Stage.STAIN]
     working = context.working
-    min_area = max(1, round(context.settings.decoding.min_area / working.scale.mpp**2))
     resolved = suppression.suppress(candidates, context.settings.suppression)
     by_id = {candidate.id: candidate for candidate in candidates}
-    assembled, covered = labels.assemble(by_id, resolved.kept, working.rgb.shape[:2], min_area)
-    full = labels.to_full_resolution(assembled, working.scale.full)
-    amounts = working.scale.map_to_full(stains.concentrations)
+    scale = working.scale
+    on_full = labels.on_full_grid((by_id[ident] for ident, _ in resolved.kept), scale)
+    visible = [(ident, score) for ident, score in resolved.kept if ident in on_full]
+    min_area = scale.full_pixels(context.settings.decoding.min_area)
+    full, covered = labels.assemble(
+        on_full,
+        visible,
+        scale.full,
+        min_area,
+        min_visible=context.settings.suppression.min_visible,
+    )
+    covered += [ident for ident, _ in resolved.kept if ident not in on_full]
+    amounts = scale.map_to_full(stains.concentrations)
     nuclei = labels.measure(full, amounts, by_id, resolved.scores)
     full.setflags(write=False)
-    return Nuclei(full, tuple(nuclei), resolved, tuple(covered))
+    return Nuclei(full, tuple(nuclei), resolved, tuple(sorted(covered)))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from ..errors import SproutError
 from .instances import Candidate
 from .settings import SuppressionSettings
 
-Reason = Literal["contains several", "overlap", "low score"]
+Reason = Literal["contains several", "overlap", "low score", "removed"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,10 @@ class Rejection:
         "low score": its own score was under the threshold before any
         competition. "contains several": the containment penalty took more from
         it than its rivals did. "overlap": better masks on the same place.
+        "removed": a person has removed the nucleus that it stands for.
     by
-        For "overlap", the id of the mask that lowered it most; otherwise None.
+        For "overlap", the id of the mask that lowered it most (it may have been
+        removed since); for "removed", the id that was removed; otherwise None.
     score
         Its score when it was dropped.
     """
@@ -81,6 +83,7 @@ def suppress(
     candidates: Sequence[Candidate],
     settings: SuppressionSettings,
     pinned: frozenset[int] = frozenset(),
+    standing: Mapping[int, float | None] | None = None,
 ) -> Suppressed:
     """Let overlapping masks compete (paper Algorithm 3).
 
@@ -105,6 +108,12 @@ def suppress(
         Ids that a person chose. They are always kept, come first, and nothing
         lowers their score; they suppress others as any kept mask does. Ids that
         are not among the candidates are ignored.
+    standing
+        Ids whose fate is settled already: the final score of one that is kept,
+        None for one that is not. Nothing changes them and they are not in the
+        outcome, but they affect the others as they would in a contest among all:
+        where only some masks are settled anew, with all that their boxes overlap
+        standing, and no mask has changed, their fate is what it was.
 
     Returns
     -------
@@ -127,12 +136,14 @@ def suppress(
     pairs = overlapping_pairs(boxes)
     shared = _shared_area(boxes, pairs)
     penalties = _penalties(ordered, pairs, shared, settings)
-    contest = _Contest(ordered, penalties, settings, pinned)
+    fixed = standing or {}
+    contest = _Contest(ordered, penalties, settings, pinned, fixed)
     contest.run(_neighbours(boxes, pairs, shared))
+    scores = zip(ordered, contest.scores, strict=True)
     return Suppressed(
-        kept=tuple(contest.kept),
+        kept=tuple(item for item in contest.kept if item[0] not in fixed),
         rejected=contest.rejected,
-        scores={c.id: score for c, score in zip(ordered, contest.scores, strict=True)},
+        scores={c.id: score for c, score in scores if c.id not in fixed},
     )
 
 
@@ -145,6 +156,7 @@ class _Contest:
         penalties: Sequence[float],
         settings: SuppressionSettings,
         pinned: frozenset[int],
+        standing: Mapping[int, float | None],
     ) -> None:
         n = len(candidates)
         self.ids = [c.id for c in candidates]
@@ -159,7 +171,12 @@ class _Contest:
         self.decay = _decay(settings)
         self.decayed = [1.0] * n
         self.strongest: list[tuple[float, int | None]] = [(1.0, None)] * n
-        self.settled = [False] * n
+        self.settled = [c.id in standing and standing[c.id] is None for c in candidates]
+        self.standing = [c.id in standing for c in candidates]
+        for i, c in enumerate(candidates):
+            score = standing.get(c.id)
+            if score is not None:
+                self.scores[i] = score
         self.kept: list[tuple[int, float]] = []
         self.rejected: dict[int, Rejection] = {}
 
@@ -167,8 +184,10 @@ class _Contest:
         """Settle every mask, given each one's (index, box IoU) neighbours."""
         heap = []
         for i, (score, safe) in enumerate(zip(self.scores, self.pinned, strict=True)):
+            if self.settled[i]:
+                continue
             # "not >=" also drops a NaN, which would spoil the heap's order.
-            if safe or score >= self.threshold:
+            if safe or self.standing[i] or score >= self.threshold:
                 heap.append((not safe, -score, i))
             else:
                 self._drop(i)
@@ -185,7 +204,7 @@ class _Contest:
             self.settled[i] = True
             self.kept.append((self.ids[i], self.scores[i]))
             for j, u in neighbours[i]:
-                if not (self.settled[j] or self.pinned[j]):
+                if not (self.settled[j] or self.pinned[j] or self.standing[j]):
                     self._lower(j, i, u)
 
     def _lower(self, i: int, winner: int, u: float) -> None:

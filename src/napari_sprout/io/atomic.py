@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -93,6 +94,41 @@ def replacing(path: str | Path) -> Iterator[Path]:
         _fsync_folder(target.parent)
     except OSError as exc:
         raise _output_error(path, exc) from exc
+
+
+@contextmanager
+def filling(folder: str | Path) -> Iterator[Path]:
+    """Give a temporary folder; its files move into `folder` once all are written.
+
+    Files of the same name are replaced, any others in `folder` stay. On an
+    exception nothing in `folder` has changed.
+
+    Parameters
+    ----------
+    folder
+        The final folder; made if needed.
+
+    Yields
+    ------
+    Path
+        An empty, hidden folder inside it.
+
+    Raises
+    ------
+    OutputError
+        If files cannot be written there.
+    """
+    folder = writable_folder(folder)
+    draft = folder / f".sprout-{secrets.token_hex(6)}"
+    try:
+        draft.mkdir()
+        yield draft
+        for path in sorted(draft.iterdir()):
+            path.replace(folder / path.name)
+    except OSError as exc:
+        raise _output_error(folder, exc) from exc
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
 
 
 def _check_target(target: Path) -> None:

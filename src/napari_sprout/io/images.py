@@ -11,13 +11,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.coordinates import MIN_SIDE
 from ..errors import ImageError
 from .pixel_size import checked_mpp
 from .png_jpeg import JPEG_SIGNATURE, PNG_SIGNATURE, read_jpeg, read_png
 from .raster import Raster
 from .tiff import TIFF_SIGNATURES, read_tiff
 
-MIN_SIDE: Final = 32
 IMAGE_SUFFIXES: Final = (".tif", ".tiff", ".btf", ".tf8", ".png", ".jpg", ".jpeg")
 OUTPUT_ENDINGS: Final = ("_labels.tif", "_labels.tiff", "_overlay.png")
 

@@ -12,10 +12,10 @@ import re
 from typing import Final
 from xml.etree import ElementTree
 
+from ..core.coordinates import MPP_RANGE
 from ..errors import SettingsError
 
-SMALLEST: Final = 0.01
-LARGEST: Final = 20.0
+SMALLEST, LARGEST = MPP_RANGE
 
 _UM_PER_UNIT: Final = {
     "m": 1e6,

@@ -17,7 +17,7 @@ from ..core.outputs import Encoded, PromptSet, Stains, WorkingImage
 from ..core.reference import ReferenceMasks
 from ..core.session import Session
 from ..core.stages import Stage
-from .atomic import writable_folder
+from .atomic import filling
 from .overlay import label_colours, to_picture, write_png
 
 Maps = Iterator[tuple[str, NDArray[Any]]]
@@ -75,14 +75,15 @@ def write_stage_images(folder: str | Path, session: Session) -> tuple[Path, ...]
     OutputError
         If a file cannot be written.
     """
-    folder = writable_folder(folder)
+    folder = Path(folder)
     written = []
-    for number, (name, array) in enumerate(stage_images(session), start=1):
-        path = folder / f"{number:02d}_{name}.png"
-        if name.startswith(("activation", "prototype")):
-            array = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
-        write_png(path, to_picture(array))
-        written.append(path)
+    with filling(folder) as draft:
+        for number, (name, array) in enumerate(stage_images(session), start=1):
+            if name.startswith(("activation", "prototype")):
+                array = np.rint(np.clip(array, 0, 1) * 255).astype(np.uint8)
+            path = folder / f"{number:02d}_{name}.png"
+            write_png(draft / path.name, to_picture(array))
+            written.append(path)
     for path in set(folder.glob("[0-9][0-9]_*.png")) - set(written):
         path.unlink()
     return tuple(written)

@@ -1,0 +1,327 @@
+"""Nuclei as QuPath's GeoJSON, and shapes from such a file back as labels.
+
+Coordinates are QuPath's: (x, y) in full-resolution pixels, where the top left
+pixel spans 0..1 on both axes.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..core.instances import Nucleus
+from ..errors import ImageError, OutputError, SproutWarning
+from .atomic import replacing
+from .outlines import Polygon, fill, outlines
+from .pixel_size import checked_mpp
+
+_NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "https://napari-sprout/nucleus")
+_CLASS: Final = {"name": "Nucleus", "color": [0, 200, 160]}
+_LARGEST_LABEL: Final = 2**31 - 1
+# In a file that holds such objects, other shapes (regions, tiles) enclose them.
+_NUCLEI: Final = {"detection", "cell", "PathDetectionObject", "PathCellObject"}
+_GEOMETRIES: Final = {
+    "Point",
+    "MultiPoint",
+    "LineString",
+    "MultiLineString",
+    "Polygon",
+    "MultiPolygon",
+    "GeometryCollection",
+}
+_NEVER_NUCLEI: Final = {"tile", "tmaCore", "tma_core", "root", "PathTileObject", "TMACoreObject"}
+
+
+def write_geojson(
+    path: str | Path,
+    labels: NDArray[np.integer[Any]],
+    nuclei: Iterable[Nucleus],
+    mpp: float | None = None,
+    image_sha256: str = "",
+) -> None:
+    """Write every label as a QuPath detection, whole or not at all.
+
+    Outlines follow pixel edges, holes and all, so :func:`read_geojson` gives the
+    same labels again. A detection's name is its label. The same input gives the
+    same bytes.
+
+    Parameters
+    ----------
+    path
+        The file, ending in ``.geojson``.
+    labels
+        Whole numbers of shape (H, W); 0 is background.
+    nuclei
+        Measurements by id; a label without any is written without, and a
+        measurement that is not a finite number is left out.
+    mpp
+        Pixel size in um per px, 0.01 to 20; None leaves out measurements in um.
+    image_sha256
+        Hash of the image, from which the detections' identifiers derive: the same
+        nucleus of the same image has the same identifier in every export.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written, or `labels` are not labels.
+    SettingsError
+        If `mpp` is out of range.
+    """
+    if labels.ndim != 2 or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
+        raise OutputError(
+            f"'{path}' was not written: labels must be whole numbers from 0 of shape (H, W), not "
+            f"{labels.dtype.name} of shape {labels.shape}."
+        )
+    size = None if mpp is None else checked_mpp(mpp)
+    rows = {nucleus.id: nucleus for nucleus in nuclei}
+    features = (
+        json.dumps(
+            _feature(ident, polygons, rows.get(ident), size, image_sha256),
+            ensure_ascii=False,
+            allow_nan=False,
+            separators=(",", ":"),
+        )
+        for ident, polygons in outlines(labels).items()
+    )
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write('{"type":"FeatureCollection","features":[\n')
+        file.write(",\n".join(features))
+        file.write("\n]}\n")
+
+
+def _feature(
+    ident: int,
+    polygons: list[Polygon],
+    nucleus: Nucleus | None,
+    mpp: float | None,
+    image_sha256: str,
+) -> dict[str, Any]:
+    coordinates = [[_closed(ring) for ring in polygon] for polygon in polygons]
+    geometry = (
+        {"type": "Polygon", "coordinates": coordinates[0]}
+        if len(coordinates) == 1
+        else {"type": "MultiPolygon", "coordinates": coordinates}
+    )
+    return {
+        "type": "Feature",
+        "id": str(uuid.uuid5(_NAMESPACE, f"{image_sha256}:{ident}")),
+        "geometry": geometry,
+        "properties": {
+            "objectType": "detection",
+            "name": str(ident),
+            "classification": _CLASS,
+            "measurements": {} if nucleus is None else _measurements(nucleus, mpp),
+        },
+    }
+
+
+def _closed(ring: NDArray[np.int64]) -> list[list[int]]:
+    points: list[list[int]] = ring[:, ::-1].tolist()
+    return [*points, points[0]]
+
+
+def _measurements(nucleus: Nucleus, mpp: float | None) -> dict[str, float]:
+    """Return finite measurements under names in QuPath's style, to six digits."""
+    values = {
+        "Area px^2": nucleus.area,
+        "Perimeter px": nucleus.perimeter,
+        "Eccentricity": nucleus.eccentricity,
+        "Haematoxylin OD mean": nucleus.haematoxylin,
+        "Eosin OD mean": nucleus.eosin,
+        "Predicted IoU": nucleus.predicted_iou,
+        "Score": nucleus.score,
+    }
+    if mpp is not None:
+        values["Area µm^2"] = nucleus.area * mpp**2
+        values["Perimeter µm"] = nucleus.perimeter * mpp
+    return {
+        name: value if isinstance(value, int) else float(f"{value:.6g}")
+        for name, value in values.items()
+        if math.isfinite(value)
+    }
+
+
+def read_geojson(path: str | Path, shape: tuple[int, int]) -> NDArray[np.int32]:
+    """Read the nuclei of a GeoJSON file as labels.
+
+    Detections and the nuclei of cells count; in a file without either, every
+    polygon does. A pixel belongs to the shape that holds its centre, and to the
+    smaller where two overlap. A shape whose name is a whole number has it as
+    its label, unless an earlier shape took it; others get the lowest free numbers.
+
+    Parameters
+    ----------
+    path
+        A file by :func:`write_geojson`, QuPath or another program: features, a
+        collection or a list of them, or bare geometries.
+    shape
+        Height and width of the image, in px.
+
+    Returns
+    -------
+    ndarray
+        int32, of shape `shape`; 0 is background.
+
+    Raises
+    ------
+    ImageError
+        If the file is missing, unreadable, not GeoJSON, or none of its shapes
+        lies in the image.
+
+    Warns
+    -----
+    SproutWarning
+        If some shapes cover no pixel: outside the image, too small, or hidden.
+    """
+    path = Path(path)
+    found = list(_shapes(path))
+    numbers = _numbers([name for name, _ in found])
+    # Largest first, so that smaller ones come to lie on top.
+    drawn = [[fill(polygon, shape) for polygon in polygons] for _, polygons in found]
+    areas = [sum(int(np.count_nonzero(mask)) for _, mask in parts) for parts in drawn]
+    labels = np.zeros(shape, dtype=np.int32)
+    for index in sorted(range(len(drawn)), key=lambda index: -areas[index]):
+        for (y0, x0, y1, x1), mask in drawn[index]:
+            labels[y0:y1, x0:x1][mask] = numbers[index]
+    _check_covered(path, len(found), len(np.unique(labels[labels > 0])), shape)
+    return labels
+
+
+def _numbers(names: Sequence[int | None]) -> list[int]:
+    """Return a label for each shape: its name where no earlier one has it, else a free one."""
+    owners: dict[int, int] = {}
+    for index, name in enumerate(names):
+        if name is not None:
+            owners.setdefault(name, index)
+    free = (number for number in itertools.count(1) if number not in owners)
+    return [
+        name if name is not None and owners[name] == index else next(free)
+        for index, name in enumerate(names)
+    ]
+
+
+def _check_covered(path: Path, total: int, visible: int, shape: tuple[int, int]) -> None:
+    size = f"{shape[1]} x {shape[0]} px"
+    if total and not visible:
+        raise ImageError(
+            f"None of the {total} shapes in '{path}' lies in this image ({size}); give the file "
+            "that was exported from it, at full resolution."
+        )
+    if visible < total:
+        warnings.warn(
+            f"{total - visible} of the {total} shapes in '{path}' were left out: they cover no "
+            f"pixel of this image ({size}) or lie under others.",
+            SproutWarning,
+            stacklevel=3,
+        )
+
+
+def _shapes(path: Path) -> Iterator[tuple[int | None, list[list[NDArray[np.float64]]]]]:
+    """Yield the name, if it is a label, and the polygons of every nucleus in a file."""
+    features = list(_features(path, _document(path)))
+    kinds = [_kind(feature) for feature in features]
+    chosen = _NUCLEI if _NUCLEI.intersection(kinds) else set(kinds) - _NEVER_NUCLEI
+    for number, (feature, kind) in enumerate(zip(features, kinds, strict=True), 1):
+        if kind not in chosen:
+            continue
+        geometry = feature.get("nucleusGeometry") or feature.get("geometry")
+        try:
+            polygons = [
+                [_ring(ring) for ring in polygon]
+                for polygon in _coordinates(geometry)
+                if polygon != []
+            ]
+        except (TypeError, ValueError, KeyError, OverflowError) as exc:
+            raise ImageError(
+                f"Shape {number} in '{path}' is damaged: its outline is not a list of points; "
+                "export the file again."
+            ) from exc
+        if polygons:
+            yield _label_in(feature), polygons
+
+
+def _document(path: Path) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as exc:
+        raise ImageError(f"'{path}' does not exist; check its name and folder.") from exc
+    except OSError as exc:
+        raise ImageError(
+            f"'{path}' cannot be read ({exc.strerror or exc}); copy it again."
+        ) from exc
+    except (ValueError, RecursionError) as exc:
+        raise ImageError(
+            f"'{path}' is damaged or not a GeoJSON file ({exc}); export it again."
+        ) from exc
+
+
+def _features(path: Path, document: Any) -> Iterator[dict[str, Any]]:
+    """Yield every feature of a document, those inside others too."""
+    waiting = [document]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting += reversed(item)
+            continue
+        kind = item.get("type") if isinstance(item, dict) else None
+        if kind == "FeatureCollection" and isinstance(item.get("features"), list):
+            waiting += reversed(item["features"])
+        elif kind == "Feature":
+            yield item
+            for name in ("childObjects", "children"):
+                children = _properties(item).get(name)
+                waiting += reversed(children) if isinstance(children, list) else []
+        elif kind in _GEOMETRIES:
+            yield {"type": "Feature", "geometry": item}
+        else:
+            raise ImageError(
+                f"'{path}' is not a GeoJSON file of shapes; export the objects as GeoJSON again."
+            )
+
+
+def _properties(feature: dict[str, Any]) -> dict[str, Any]:
+    properties = feature.get("properties")
+    return properties if isinstance(properties, dict) else {}
+
+
+def _kind(feature: dict[str, Any]) -> str:
+    """Return QuPath's type of object, which version 0.2 wrote in the place of the identifier."""
+    properties = _properties(feature)
+    kind = properties.get("objectType") or properties.get("object_type") or feature.get("id")
+    return kind if isinstance(kind, str) else ""
+
+
+def _label_in(feature: dict[str, Any]) -> int | None:
+    name = str(_properties(feature).get("name", ""))
+    plain = name.isascii() and name.isdigit() and len(name) <= 10 and not name.startswith("0")
+    return int(name) if plain and int(name) <= _LARGEST_LABEL else None
+
+
+def _coordinates(geometry: Any) -> list[Any]:
+    """Return the polygons' coordinates; points and lines have no area and count for nothing."""
+    if geometry is None:
+        return []
+    kind = str(geometry["type"])
+    if kind == "GeometryCollection":
+        return [part for member in geometry["geometries"] for part in _coordinates(member)]
+    if kind not in ("Polygon", "MultiPolygon"):
+        return []
+    coordinates: list[Any] = geometry["coordinates"]
+    return [coordinates] if kind == "Polygon" else coordinates
+
+
+def _ring(points: Any) -> NDArray[np.float64]:
+    """Return (n, 2) corner coordinates (y, x) of a ring; heights, if any, are dropped."""
+    ring = np.array([point[:2] for point in points], dtype=np.float64)
+    if ring.ndim != 2 or ring.shape[0] < 3 or ring.shape[1] != 2 or not np.isfinite(ring).all():
+        raise ValueError
+    return ring[:, ::-1]
