@@ -114,9 +114,8 @@ def _matches(prompts: tuple[Prompt, ...], old: State, ground: Ground) -> dict[in
         tree = cKDTree(_working(new, ground))
         places = _working(before, ground)
         radius = SAME_PLACE / ground.scale.mpp
-        near: list[list[int]] = tree.query_ball_point(places, radius).tolist()
-        for row, (prompt, found) in enumerate(zip(before, near, strict=True)):
-            for index in found:
+        for row, prompt in enumerate(before):
+            for index in tree.query_ball_point(places[row], radius):
                 apart = float(np.hypot(*(tree.data[index] - places[row])))
                 pairs.append((apart, prompt.id, row, new[index].id))
     same: dict[int, int] = {}

@@ -84,6 +84,7 @@ class Correction:
         self._state: State | None = None
         self._history = History()
         self._handed = 0
+        self._running = False
         self._lock = threading.RLock()
         # Not the same: nobody who draws must wait for an edit that is being decoded.
         self._numbering = threading.Lock()
@@ -165,6 +166,8 @@ class Correction:
     def run(self, until: Stage = Stage.NUCLEI) -> Iterator[Progress]:
         """Run what is not up to date, and carry all hand work over to the new result.
 
+        Until it has ended, or its iterator is closed, nothing can be edited.
+
         Yields
         ------
         Progress
@@ -172,42 +175,48 @@ class Correction:
 
         Raises
         ------
+        SproutError
+            If another run is under way.
         StoppedError
             If the run is stopped while hand work is carried over: the result stays
             the one before.
         """
+        # As for the session, a stop before the first unit must count.
+        return self._run(self.session.run(until), until)
+
+    def _run(self, stages: Iterator[Progress], until: Stage) -> Iterator[Progress]:
         share = 1 - CARRY_SHARE if until is Stage.NUCLEI else 1.0
-        for progress in self.session.run(until):
-            yield replace(progress, fraction=progress.fraction * share)
-        if until is not Stage.NUCLEI or not self.session.is_current(until):
-            return
-        for done, whole in self._adopt():
-            yield Progress(until, done, whole, share + (1 - share) * done / whole)
-            if self.session.stopping:
-                raise StoppedError("The run was stopped before earlier corrections were in it.")
-        yield Progress(until, 1, 1, 1.0)
+        with self._lock:
+            self._check_idle()
+            self._running = True
+        try:
+            for progress in stages:
+                yield replace(progress, fraction=progress.fraction * share)
+            if until is not Stage.NUCLEI or not self.session.is_current(until):
+                return
+            for done, whole in self._adopt():
+                yield Progress(until, done, whole, share + (1 - share) * done / whole)
+                if self.session.stopping:
+                    raise StoppedError("The run was stopped before all corrections were in it.")
+            yield Progress(until, 1, 1, 1.0)
+        finally:
+            self._running = False
+
+    def _check_idle(self) -> None:
+        """Refuse to do anything during a run: done again one by one, it might come out else."""
+        if self._running:
+            raise SproutError("A run is under way: wait for its end, or stop it.")
 
     def _adopt(self) -> Iterator[tuple[int, int]]:
         """Take over the session's result, unless it is the one at hand."""
-        while self._state is None or self._state.ground.result is not self.session.result:
-            with self._lock:
-                old, revision = self._state, self.revision
-                work = begin(Ground.of(self.session.context()), old)
-            while True:
-                try:
-                    with self._lock:
-                        units = next(work)
-                except StopIteration as finished:
-                    state: State = finished.value
-                    break
-                yield units
-            with self._lock:
-                # An edit in the meantime would be lost: begin again with it.
-                if self.revision == revision:
-                    self._state = state
-                    self.revision += 1
-                    if old is not None:
-                        self._history.add_run(RunStep(old, state))
+        old = self._state
+        if old is not None and old.ground.result is self.session.result:
+            return
+        state = yield from begin(Ground.of(self.session.context()), old)
+        self._state = state
+        self.revision += 1
+        if old is not None:
+            self._history.add_run(RunStep(old, state))
 
     def apply(self, edit: Edit) -> Change:
         """Do an edit.
@@ -215,22 +224,37 @@ class Correction:
         Raises
         ------
         SproutError
-            If it is impossible; then nothing has changed.
+            If it is impossible, or a run is under way; then nothing has changed.
         """
         with self._lock:
+            self._check_idle()
             step = self._changed_inputs(edit) or self._edited(edit)
             self._history.add(step)
             return self._done(step, forward=True)
 
     def undo(self) -> Change | None:
-        """Take the last edit back, with any run made since; None if there is none."""
+        """Take the last edit back, with any run made since; None if there is none.
+
+        Raises
+        ------
+        SproutError
+            If a run is under way.
+        """
         with self._lock:
+            self._check_idle()
             step = self._history.undo()
             return None if step is None else self._travelled(step, forward=False)
 
     def redo(self) -> Change | None:
-        """Do the edit undone last again, with any run made after it; None if there is none."""
+        """Do the edit undone last again, with any run made after it; None if there is none.
+
+        Raises
+        ------
+        SproutError
+            If a run is under way.
+        """
         with self._lock:
+            self._check_idle()
             step = self._history.redo()
             return None if step is None else self._travelled(step, forward=True)
 
