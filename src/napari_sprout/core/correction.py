@@ -166,7 +166,9 @@ class Correction:
     def run(self, until: Stage = Stage.NUCLEI) -> Iterator[Progress]:
         """Run what is not up to date, and carry all hand work over to the new result.
 
-        Until it has ended, or its iterator is closed, nothing can be edited.
+        The result changes at the very end, when the iterator is exhausted: a run that
+        is stopped or closed before, even at its last step, has changed nothing here.
+        Until then nothing can be edited.
 
         Yields
         ------
@@ -178,8 +180,8 @@ class Correction:
         SproutError
             If another run is under way.
         StoppedError
-            If the run is stopped while hand work is carried over: the result stays
-            the one before.
+            If the run is stopped when the stages are done, but hand work is not in
+            their result yet.
         """
         # As for the session, a stop before the first unit must count.
         return self._run(self.session.run(until), until)
@@ -198,7 +200,6 @@ class Correction:
                 yield Progress(until, done, whole, share + (1 - share) * done / whole)
                 if self.session.stopping:
                     raise StoppedError("The run was stopped before all corrections were in it.")
-            yield Progress(until, 1, 1, 1.0)
         finally:
             self._running = False
 
@@ -211,8 +212,11 @@ class Correction:
         """Take over the session's result, unless it is the one at hand."""
         old = self._state
         if old is not None and old.ground.result is self.session.result:
+            yield 1, 1
             return
         state = yield from begin(Ground.of(self.session.context()), old)
+        yield 1, 1
+        # Nothing is yielded from here on: whoever stops before it has stopped all of it.
         self._state = state
         self.revision += 1
         if old is not None:

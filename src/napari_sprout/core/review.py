@@ -24,6 +24,9 @@ FindingKind = Literal[
     "implausible size",
 ]
 
+SAM_WEIGHT = 0.75
+"""Weight of SAM's own estimate in a nucleus's doubt."""
+
 UNUSUAL = 5.0
 """How many times larger or smaller than the median a nucleus must be to be implausible."""
 
@@ -130,13 +133,17 @@ def review_rows(
 def doubt(predicted_iou: float, agreement: float, locked: bool = False) -> float:
     """Return how much a nucleus deserves a look, 0 to 1.
 
-    The weaker of SAM's own estimate and COIN's confidence, taken from 1; a mask
-    that a person drew or locked is in no doubt.
+    1 less the weighted mean of SAM's own estimate and COIN's confidence, or of the
+    one that is known. SAM's weighs more: on annotated tissue it tells masks below
+    an IoU of 0.5 from the others better. A mask that a person drew or locked is in
+    no doubt.
     """
-    known = [value for value in (predicted_iou, agreement) if not math.isnan(value)]
+    opinions = ((predicted_iou, SAM_WEIGHT), (agreement, 1 - SAM_WEIGHT))
+    known = [(value, weight) for value, weight in opinions if not math.isnan(value)]
     if locked or not known:
         return 0.0
-    return 1.0 - min(max(min(known), 0.0), 1.0)
+    sure = sum(value * weight for value, weight in known) / sum(weight for _, weight in known)
+    return 1.0 - min(max(sure, 0.0), 1.0)
 
 
 def agreement(state: State, ident: int) -> float:

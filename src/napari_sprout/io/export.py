@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,11 @@ from .geojson import write_geojson
 from .labels import write_labels
 from .overlay import overlay, write_png
 from .tables import write_nuclei_csv
+
+if TYPE_CHECKING:
+    from ..core.correction import Correction
+
+_OF_THE_LAST_RUN: Final = ("rho", "stain_source", "stain_vectors", "warnings", "working_mpp")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +51,33 @@ class Results:
     rgb: NDArray[np.uint8] | None = None
     mpp: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def results_of(correction: Correction, origin: Mapping[str, Any] | None = None) -> Results:
+    """Return what there is to export of a corrected image, its nuclei measured.
+
+    Parameters
+    ----------
+    correction
+        The session's result with all that a person did to it.
+    origin
+        What else the metadata say: the image's file, for example.
+
+    Raises
+    ------
+    SproutError
+        If nothing has been run yet.
+    """
+    session, made_with = correction.session, correction.state.ground.settings
+    metadata = session.metadata()
+    if metadata["settings"] != made_with.to_dict():
+        # Undoing went back behind the last run, and these are that run's.
+        for name in _OF_THE_LAST_RUN:
+            metadata.pop(name, None)
+        metadata |= {"settings": made_with.to_dict(), "seed": made_with.seed}
+    metadata |= {"corrected": True, **(origin or {})}
+    nuclei = correction.measure()
+    return Results(correction.labels.copy(), nuclei, session.image, session.mpp, metadata)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,307 @@
+"""What the journal's entries mean: doing things so that they are kept, and doing them again.
+
+Kinds of entries:
+
+- ``{"kind": "run", "settings": {...}, "software": name}``
+- ``{"kind": "edit", "edit": {...}}``, see :mod:`napari_sprout.core.edits`
+- ``{"kind": "undo"}`` and ``{"kind": "redo"}``
+- ``{"kind": "failed", "entry": n}``: entry n was written down but came to nothing
+- ``{"kind": "reviewed", ...}``: has no effect on labels
+
+An edit is written down first and done then, so a full disk stops a person before,
+not after, the work. If it turns out to be impossible, "failed" follows; if the
+program dies before that, doing the edit again meets the same end or completes it.
+A run is written down when its result takes the place of the one before, so one
+that was cancelled, or that took the program down, is not repeated.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any, Final, TypeVar, cast
+
+from .._version import __version__
+from ..core.correction import Change, Correction
+from ..core.edits import Edit, edit_from_json, edit_to_json
+from ..core.session import Progress, Session
+from ..core.settings import Settings
+from ..core.stages import Stage
+from ..errors import OutputError, ProjectError, SproutError, SproutWarning, StoppedError
+from ..models.protocols import PromptableSegmenter
+from .project import Project
+
+_T = TypeVar("_T")
+_SOFTWARE: Final = f"napari-sprout {__version__}"
+# A run takes about as long as this many edits.
+_RUN_SHARE: Final = 50
+
+
+def run(
+    project: Project, correction: Correction, until: Stage = Stage.NUCLEI
+) -> Generator[Progress, None, None]:
+    """Run the stages that are not up to date, and keep that in the journal.
+
+    Settings should be changed by :class:`.ChangeSettings` alone, or not at all.
+
+    Parameters
+    ----------
+    project
+        Where it is kept.
+    correction
+        What to run, with the settings of its session.
+    until
+        The last stage.
+
+    Yields
+    ------
+    Progress
+        As of :meth:`Correction.run`; closing the generator stops the run.
+
+    Raises
+    ------
+    ProjectError
+        If there are corrections that the journal does not know.
+    StoppedError
+        If :meth:`Session.stop` ended the run.
+
+    Warns
+    -----
+    SproutWarning
+        If the finished run cannot be written down now. It will be before the next
+        edit is, or else that edit is refused.
+    """
+    _check_known(project, correction)
+    # Called here and not in the generator: a stop before the first unit must count.
+    return _run(project, correction, until, correction.run(until))
+
+
+def _run(
+    project: Project, correction: Correction, until: Stage, steps: Iterator[Progress]
+) -> Generator[Progress, None, None]:
+    kept = any(entry.get("kind") == "run" for entry in project.entries)
+    with closing(cast("Generator[Progress, None, None]", steps)):
+        before = correction.revision
+        for step in steps:
+            # During a run nothing else changes the result.
+            if correction.revision != before:
+                before, kept = correction.revision, True
+                _keep_run(project, correction)
+            yield step
+        if not kept and correction.ready:
+            _keep_run(project, correction)
+    _check_finished(correction, until)
+
+
+def _keep_run(project: Project, correction: Correction) -> None:
+    """Write down the run that made the present result."""
+    settings = correction.state.ground.settings.to_dict()
+    entry = {"kind": "run", "settings": settings, "software": _SOFTWARE}
+    try:
+        project.append(entry)
+    except OutputError as exc:
+        project.owe(entry)
+        warnings.warn(
+            f"The run is finished but not saved yet, and cannot be corrected until it is. {exc}",
+            SproutWarning,
+            stacklevel=4,
+        )
+
+
+def _lacks_run(project: Project, correction: Correction) -> bool:
+    """Tell whether there is a result that the journal knows nothing of."""
+    return correction.ready and all(entry.get("kind") != "run" for entry in project.entries)
+
+
+def _check_known(project: Project, correction: Correction) -> None:
+    """Refuse to keep what follows corrections that are not in the journal themselves."""
+    if correction.can_undo and not project.entries:
+        raise ProjectError(
+            f"The project '{project.folder}' was made after corrections that are not in it; open "
+            "the image again, make the project, and correct it then."
+        )
+
+
+def apply(project: Project, correction: Correction, edit: Edit) -> Change:
+    """Do an edit, and keep it in the journal.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written down; nothing was done.
+    ProjectError
+        If the journal does not know the result that is to be corrected.
+    SproutError
+        If the edit is impossible; nothing was done.
+    """
+    with project.turn:
+        project.pay()
+        _check_known(project, correction)
+        if _lacks_run(project, correction):
+            raise ProjectError(
+                f"The project '{project.folder}' does not know the run that made these nuclei; "
+                "run it once more, and correct it then."
+            )
+        with _kept(project, {"kind": "edit", "edit": edit_to_json(edit)}):
+            return correction.apply(edit)
+
+
+def undo(project: Project, correction: Correction) -> Change | None:
+    """Undo the last edit, and keep that in the journal; None if there is nothing to undo."""
+    with project.turn:
+        if not correction.can_undo:
+            return None
+        with _kept(project, {"kind": "undo"}):
+            return correction.undo()
+
+
+def redo(project: Project, correction: Correction) -> Change | None:
+    """Redo what was undone last, and keep that in the journal; None if there is nothing."""
+    with project.turn:
+        if not correction.can_redo:
+            return None
+        with _kept(project, {"kind": "redo"}):
+            return correction.redo()
+
+
+def _check_finished(correction: Correction, until: Stage) -> None:
+    if not correction.session.is_current(until):
+        raise StoppedError(f"The run was stopped before its stage '{until}' was finished.")
+
+
+@contextmanager
+def _kept(project: Project, entry: Mapping[str, Any]) -> Iterator[None]:
+    """Write an entry down before the body, and mark it if that fails or is stopped."""
+    number = project.append(entry)
+    try:
+        yield
+    except BaseException:
+        try:
+            project.append({"kind": "failed", "entry": number})
+        except SproutError:
+            # Nothing may follow an entry that came to nothing and is not marked so.
+            project.close()
+            raise
+        raise
+
+
+# Replay
+
+
+def replay(
+    project: Project,
+    progress: Callable[[float, str], None] | None = None,
+    *,
+    device: str = "auto",
+    segmenter: PromptableSegmenter | None = None,
+) -> Correction:
+    """Do again everything that was done in a project: the same labels, bit by bit.
+
+    Parameters
+    ----------
+    project
+        The project, open for writing or reading.
+    progress
+        Called with the finished share, 0 to 1, and what is being done. It may
+        raise to stop.
+    device, segmenter
+        As for :class:`~napari_sprout.core.session.Session`.
+
+    Raises
+    ------
+    ProjectError
+        If an entry cannot be done again, naming it.
+
+    Warns
+    -----
+    SproutWarning
+        If another version of the program ran the stages, or if the program died
+        in the middle of the last change and that turns out to be impossible.
+    """
+    session = Session(
+        project.image.rgb, project.settings, mpp=project.mpp, device=device, segmenter=segmenter
+    )
+    correction = Correction(session)
+    for fraction, what in replaying(project, correction):
+        if progress is not None:
+            progress(fraction, what)
+    return correction
+
+
+def replaying(project: Project, correction: Correction) -> Iterator[tuple[float, str]]:
+    """Do as :func:`replay` does, on a new session's correction, step by step.
+
+    Yields
+    ------
+    tuple of float and str
+        The finished share, 0 to 1, and what is being done.
+    """
+    entries = project.entries
+    failed = {entry.get("entry") for entry in entries if entry.get("kind") == "failed"}
+    _warn_of_version(project)
+    shares = [_RUN_SHARE if entry.get("kind") == "run" else 1 for entry in entries]
+    whole, done = sum(shares), 0
+    for number, (entry, share) in enumerate(zip(entries, shares, strict=True), 1):
+        try:
+            for fraction, what in _again(entry, correction) if number not in failed else ():
+                yield (done + share * fraction) / whole, what
+        except StoppedError:
+            raise
+        except SproutError as exc:
+            if number < len(entries):
+                raise ProjectError(
+                    f"Entry {number} of {len(entries)} of '{project.folder}' cannot be done again: "
+                    f"{exc}"
+                ) from exc
+            _leave_out(project, number, exc)
+        done += share
+        yield done / whole, "replaying"
+
+
+def _again(entry: Mapping[str, Any], correction: Correction) -> Iterator[tuple[float, str]]:
+    """Do one entry again."""
+    kind = entry.get("kind")
+    if kind == "run":
+        correction.session.settings = Settings.from_dict(_member(entry, "settings", dict))
+        for step in correction.run():
+            yield step.fraction, step.stage
+        _check_finished(correction, Stage.NUCLEI)
+    elif kind == "edit":
+        correction.apply(edit_from_json(_member(entry, "edit", dict)))
+    elif kind in ("undo", "redo"):
+        change = correction.undo() if kind == "undo" else correction.redo()
+        if change is None:
+            raise ProjectError(f"there is nothing to {kind}.")
+    elif kind not in ("failed", "reviewed"):
+        raise ProjectError(f"its kind, {kind!r}, is not known to this version.")
+
+
+def _member(entry: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
+    value = entry.get(name)
+    if not isinstance(value, kind):
+        raise ProjectError(f"it has no valid member '{name}'.")
+    return value
+
+
+def _leave_out(project: Project, number: int, reason: SproutError) -> None:
+    """Say that the last entry comes to nothing, as it did or would have when it was made."""
+    warnings.warn(
+        f"The last change in '{project.folder}' was left out, since the program ended before it "
+        f"was done and it is impossible: {reason}",
+        SproutWarning,
+        stacklevel=4,
+    )
+    if not project.read_only:
+        project.append({"kind": "failed", "entry": number})
+
+
+def _warn_of_version(project: Project) -> None:
+    makers = {str(entry["software"]) for entry in project.entries if "software" in entry}
+    if others := sorted(makers - {_SOFTWARE}):
+        warnings.warn(
+            f"The project '{project.folder}' was made with {', '.join(others)}; with "
+            f"{_SOFTWARE} its labels may differ.",
+            SproutWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,386 @@
+"""One image, its session and its layers: runs, edits, undo, and what is told to the docks."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import deque
+from functools import partial
+from typing import Final
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Layer
+from psygnal import Signal
+
+from ..core.activation import Scan
+from ..core.correction import Change, Correction
+from ..core.edits import ChangeSettings, Edit, PaintReference
+from ..core.session import Progress, Session
+from ..core.settings import Settings
+from ..core.stages import Stage
+from ..errors import ProjectError, SproutError, StoppedError
+from ..io.project import Project
+from ..models.protocols import PromptableSegmenter
+from .actions import NucleusActions
+from .image_layer import pixel_size_of, rgb_of
+from .jobs import Job, Submit, Work, run_inline
+from .roles import LayerRole
+from .scene import Host, Scene
+from .stage_layers import LayerSpec, activation_specs, chosen_step, stage_specs
+from .view import View, take_view
+from .work import Failure, Message, Picture, PromptsMade, Shown, StageMade, Worker
+
+_LOG: Final = logging.getLogger(__name__)
+_FRESH: Final = 64
+"""Identifiers at hand for what a person adds while an edit is under way."""
+
+
+class SessionController:
+    """Connects one image layer with its session.
+
+    Heavy work is handed to `submit`; everything else happens in the thread that
+    calls, which must be the viewer's.
+
+    Parameters
+    ----------
+    viewer
+        Where the layers are shown.
+    image_layer
+        An RGB image.
+    submit
+        Does the heavy work; on the spot by default.
+    project
+        Where every edit is kept before it is shown; nowhere by default. Its
+        pixel size and settings count.
+    settings
+        The settings to start from, without a project.
+    segmenter
+        A loaded SAM variant to use instead of the one that the settings name.
+    device
+        "auto", "cpu", "cuda", ...
+
+    Raises
+    ------
+    ImageError
+        If the layer is no image that can be segmented.
+    ProjectError
+        If the project was made from another image.
+    """
+
+    progress = Signal(Progress)
+    stage_finished = Signal(Stage)
+    changed = Signal(Change)
+    failed = Signal(str)
+    """What went wrong, in a sentence; nothing was changed by it."""
+    warned = Signal(str)
+    """What a person should know about a result; Python's warnings are shown by napari itself."""
+    busy = Signal(bool)
+    """True when work begins, False when all of it is done."""
+    history_changed = Signal()
+    """Undo or redo became possible or impossible, or a run is through."""
+    image_removed = Signal()
+    """The image layer was deleted; the owner should close the controller."""
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        image_layer: Image,
+        *,
+        submit: Submit = run_inline,
+        project: Project | None = None,
+        settings: Settings | None = None,
+        segmenter: PromptableSegmenter | None = None,
+        device: str = "auto",
+    ) -> None:
+        rgb = rgb_of(image_layer)
+        mpp = pixel_size_of(image_layer)
+        if project is not None:
+            if not np.array_equal(project.image.rgb, rgb):
+                raise ProjectError(
+                    f"The project '{project.folder}' was made from another image than the layer "
+                    f"'{image_layer.name}'; choose the layer of that image."
+                )
+            mpp, settings = project.mpp, project.settings
+        self.viewer = viewer
+        self.image_layer = image_layer
+        self.project = project
+        self.uid = uuid.uuid4().hex
+        self.session = Session(rgb, settings, mpp=mpp, device=device, segmenter=segmenter)
+        self.correction = Correction(self.session)
+        self.actions = NucleusActions(self)
+        self._submit = submit
+        self._worker = Worker(self.correction, project, lambda: _FRESH - len(self._fresh))
+        self._jobs: dict[object, Job | None] = {}
+        self._runs: set[object] = set()
+        self._view: View | None = None
+        self._missed = False
+        self._rerun: Stage | None = None
+        self._closed = False
+        self._fresh: deque[int] = deque()
+        self._told: set[str] = set()
+        host = Host(
+            send=self.apply_all,
+            settle=self._settle,
+            new_id=self.new_id,
+            pinned=lambda: frozenset() if self._view is None else self._view.pinned,
+            clicked=self.actions.clicked,
+            chosen=self.actions.points_chosen,
+            drawn=self.actions.drawn,
+            closed=self._image_gone,
+            keys=self.actions,
+        )
+        self.scene = Scene(viewer, image_layer, self.uid, mpp, host)
+
+    # What there is
+
+    @property
+    def view(self) -> View | None:
+        """What was shown last; None before the first result."""
+        return self._view
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the next run."""
+        return self.session.settings
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether any work is under way or waiting."""
+        return bool(self._jobs)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run is under way or waiting."""
+        return bool(self._runs)
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is anything to take back."""
+        return self.correction.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is anything to bring back."""
+        return self.correction.can_redo
+
+    @property
+    def rhos(self) -> tuple[float, ...]:
+        """The transported mass of every step of the scan; empty without one."""
+        try:
+            scan: Scan = self.session.output(Stage.ACTIVATION)
+        except KeyError:
+            return ()
+        return tuple(step.rho for step in scan.steps)
+
+    @property
+    def chosen_step(self) -> int | None:
+        """The step of the scan that the prompts come from; None without a scan."""
+        return chosen_step(self.session)
+
+    def layer(self, role: LayerRole) -> Layer | None:
+        """Return the layer of a role; None if there is none, or it was deleted."""
+        return self.scene.layer(role)
+
+    def new_id(self) -> int:
+        """Return an identifier that was never used."""
+        # Drawn ahead of need: asking the correction would wait for the edit under way.
+        return self._fresh.popleft() if self._fresh else self.correction.new_id()
+
+    # What can be done
+
+    def run(self, until: Stage = Stage.NUCLEI) -> None:
+        """Run what is not up to date, as far as `until`; its layers appear one by one."""
+        present = frozenset(self.scene.store.slots)
+        self._start(lambda: self._worker.run(until, present), run=True)
+
+    def restore(self) -> None:
+        """Bring back everything that was done in the project; to be called first, if at all."""
+        self._start(self._worker.restore, run=True)
+
+    def cancel(self) -> None:
+        """Stop the run within one unit of work; earlier stages stay, and so do waiting edits."""
+        self.session.stop()
+        for token in list(self._runs):
+            job = self._jobs.get(token)
+            if job is not None:
+                job.cancel()
+
+    def apply(self, edit: Edit) -> None:
+        """Apply one edit, and show it when it is done and kept."""
+        self.apply_all((edit,))
+
+    def apply_all(self, edits: tuple[Edit, ...]) -> None:
+        """Apply edits that are one act of the person: undo takes them back together."""
+        if any(isinstance(edit, PaintReference) for edit in edits) and self._runs:
+            # The run under way is about to be out of date.
+            self.cancel()
+            self._rerun = Stage.NUCLEI
+        self._start(lambda: self._worker.apply(edits))
+
+    def undo(self) -> None:
+        """Take back the last act."""
+        self._start(lambda: self._worker.travel(forward=False))
+
+    def redo(self) -> None:
+        """Do again what was taken back last."""
+        self._start(lambda: self._worker.travel(forward=True))
+
+    def change_settings(self, settings: Settings) -> None:
+        """Set the settings of the next run; undo brings back the former ones."""
+        if settings != self.session.settings:
+            self.apply(ChangeSettings(settings.to_dict()))
+
+    def show_step(self, index: int) -> None:
+        """Show the activation maps of one step of the scan; nothing is computed anew.
+
+        Parameters
+        ----------
+        index
+            From 0; :attr:`rhos` says how many there are.
+        """
+        for spec in activation_specs(self.session, index):
+            self.scene.show_spec(spec)
+
+    def override_stop(self, rho: float) -> None:
+        """Take the prompts from the step nearest to `rho` (0: where the scan stops by itself)."""
+        self.change_settings(self.session.settings.with_changes(scan={"rho": rho}))
+        self.run()
+
+    def refuse(self, reason: str) -> None:
+        """Tell the person why nothing was done."""
+        self.failed.emit(reason)
+
+    def close(self) -> None:
+        """Stop everything and let go of the layers, which stay in the viewer."""
+        if not self._closed:
+            self._closed = True
+            self._worker.hurry()
+            self.cancel()
+            for job in self._jobs.values():
+                if job is not None:
+                    job.cancel()
+            self.scene.close()
+
+    # How it is done
+
+    def _start(self, work: Work, run: bool = False) -> None:
+        if self._closed:
+            return
+        token = object()
+        self._jobs[token] = None
+        if run:
+            self._runs.add(token)
+        if len(self._jobs) == 1:
+            self.busy.emit(True)
+        job = self._submit(
+            work,
+            on_progress=self._heard,
+            on_done=partial(self._done, token),
+            on_error=partial(self._broken, token),
+        )
+        if token in self._jobs:
+            self._jobs[token] = job
+
+    def _heard(self, message: Message) -> None:
+        if self._closed:
+            return
+        match message:
+            case Progress():
+                self.progress.emit(message)
+            case Picture():
+                if isinstance(message.what, LayerSpec):
+                    self.scene.show_spec(message.what)
+                else:
+                    self.scene.prepare(message.what, self.session.image.shape[:2])
+                message.shown.set()
+            case PromptsMade():
+                self.scene.show_prompts(message.prompts)
+            case StageMade():
+                for slot in message.gone:
+                    self.scene.store.remove(slot)
+                self.stage_finished.emit(message.stage)
+            case Shown():
+                self._changed(message)
+            case Failure():
+                self._failed(message)
+
+    def _changed(self, shown: Shown) -> None:
+        if shown.view is not None:
+            self._show(shown.view, complete=False)
+        self.changed.emit(shown.change)
+        edit = shown.change.edit
+        if isinstance(edit, PaintReference):
+            # What was undone is in the labels again already; only its picture is not.
+            self._rerun = self._rerun or Stage.REFERENCE if shown.undone else Stage.NUCLEI
+        elif isinstance(edit, ChangeSettings) and shown.undone:
+            step = self.chosen_step
+            if step is not None:
+                self.show_step(step)
+
+    def _failed(self, failure: Failure) -> None:
+        self.failed.emit(failure.reason)
+        if isinstance(failure.edit, PaintReference):
+            for spec in stage_specs(self.session, Stage.REFERENCE):
+                self.scene.show_spec(spec)
+
+    def _done(self, token: object, view: View | None) -> None:
+        if self._closed:
+            return
+        if view is not None:
+            first = self._view is None
+            self._show(view, complete=True)
+            if first:
+                self.scene.make_active(LayerRole.PROMPTS, "select")
+            for text in self.session.warnings:
+                if text not in self._told:
+                    self._told.add(text)
+                    self.warned.emit(text)
+        self._over(token)
+
+    def _broken(self, token: object, error: BaseException) -> None:
+        if self._closed:
+            return
+        if isinstance(error, SproutError):
+            if not isinstance(error, StoppedError):
+                self.failed.emit(str(error))
+        else:
+            _LOG.error("Work on '%s' failed", self.image_layer.name, exc_info=error)
+            self.failed.emit(
+                f"Something went wrong that should not ({type(error).__name__}: {error}); what you "
+                "did before is kept, and the log says more."
+            )
+        self._over(token)
+
+    def _over(self, token: object) -> None:
+        self._jobs.pop(token, None)
+        self._runs.discard(token)
+        self._settle()
+        if not self._jobs:
+            self.busy.emit(False)
+        self.history_changed.emit()
+        if self._rerun is not None and not self._jobs:
+            until, self._rerun = self._rerun, None
+            self.run(until)
+
+    def _show(self, view: View, complete: bool) -> None:
+        self._fresh.extend(view.fresh)
+        if self._view is not None and view.revision < self._view.revision:
+            # An answer that was overtaken; what it alone knew is fetched when all is quiet.
+            self._missed = True
+            return
+        self._view = view
+        self.scene.show_view(view, complete=complete)
+
+    def _settle(self) -> None:
+        """Make the layers what the correction is, once nothing is under way."""
+        if self._jobs or self._closed:
+            return
+        if self._missed:
+            self._missed = False
+            self._show(take_view(self.correction), complete=True)
+        self.scene.settle()
+
+    def _image_gone(self) -> None:
+        self.cancel()
+        self.image_removed.emit()

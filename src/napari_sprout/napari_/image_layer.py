@@ -1,0 +1,90 @@
+"""The person's image layer: its pixels, their size, and where other layers must lie."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from napari.layers import Image, Layer
+from napari.utils.transforms import Affine
+from numpy.typing import NDArray
+
+from ..errors import ImageError
+
+PLACE: Final = ("scale", "translate", "rotate", "shear", "affine", "units")
+"""The events of a layer that say that it lies elsewhere."""
+
+_UNEVEN: Final = 0.01
+
+
+def rgb_of(layer: Layer) -> NDArray[np.uint8]:
+    """Return an image layer's pixels, (H, W, 3) uint8; of a pyramid, the finest level.
+
+    Parameters
+    ----------
+    layer
+        An RGB image layer, or one with transparency, which is dropped.
+
+    Raises
+    ------
+    ImageError
+        If the layer holds anything else.
+    """
+    if not isinstance(layer, Image) or not layer.rgb or layer.ndim != 2:
+        raise ImageError(
+            f"The layer '{layer.name}' is not a colour image; choose a flat H&E image in RGB."
+        )
+    data = np.asarray(layer.data[0] if layer.multiscale else layer.data)
+    if data.dtype != np.uint8:
+        raise ImageError(
+            f"The layer '{layer.name}' holds {data.dtype} values; convert it to 8-bit RGB and "
+            "open it again."
+        )
+    return np.ascontiguousarray(data[..., :3])
+
+
+def pixel_size_of(layer: Layer) -> float | None:
+    """Return a layer's pixel size in um, from its metadata or its scale.
+
+    A scale counts only with a unit of length and the same in both directions,
+    to 1 %; None if nothing says how large a pixel is.
+    """
+    known = layer.metadata.get("mpp")
+    if isinstance(known, int | float) and np.isfinite(known) and known > 0:
+        return float(known)
+    sizes = []
+    for side, unit in zip(layer.scale, layer.units, strict=True):
+        if dict(unit.dimensionality) != {"[length]": 1}:
+            return None
+        sizes.append(float((float(side) * unit).to("micrometer").magnitude))
+    first, last = sizes[-2:]
+    if not (np.isfinite(first) and first > 0) or abs(last / first - 1) > _UNEVEN:
+        return None
+    return (first + last) / 2
+
+
+def place(layer: Layer, image: Layer, grid: tuple[float, float] = (1.0, 1.0)) -> None:
+    """Lay a layer over an image layer.
+
+    Parameters
+    ----------
+    layer
+        The layer to move.
+    image
+        The image layer.
+    grid
+        Height and width of the layer's pixels, in the image's pixels. The two
+        grids share their top left corner (not the centre of their first pixels).
+    """
+    stretch = np.asarray(grid, dtype=float)
+    scale = np.asarray(image.scale, dtype=float) * stretch
+    # The centre of the first pixel lies half a layer pixel from the common corner.
+    within = Affine(
+        scale=image.scale, rotate=image.rotate, shear=image.shear, translate=image.translate
+    )
+    layer.units = image.units
+    layer.scale = scale
+    layer.rotate = image.rotate
+    layer.shear = image.shear
+    layer.translate = np.asarray(within((stretch - 1) / 2), dtype=float)
+    layer.affine = image.affine

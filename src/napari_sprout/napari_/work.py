@@ -1,0 +1,254 @@
+"""The heavy work of one session, as it is done away from the viewer's thread.
+
+Each piece of work is a generator. What it yields are messages for the viewer's
+thread that hold everything to be shown, so that nothing is read from a session
+while the next work changes it.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from ..core.correction import Change, Correction
+from ..core.edits import Edit
+from ..core.instances import Prompt
+from ..core.outputs import PromptSet
+from ..core.session import Progress, Session
+from ..core.stages import Stage
+from ..errors import SproutError, StoppedError
+from ..io import history
+from ..io.project import Project
+from .roles import LayerRole, Slot
+from .stage_layers import LayerSpec, chosen_step, slots_of, stage_specs
+from .view import View, take_view
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A layer to be shown, or one that is soon needed to be made ready.
+
+    A new layer costs napari a good part of what a person notices as a delay, so
+    the worker waits until one is there, and a moment more, before the next.
+    """
+
+    what: LayerSpec | LayerRole
+    shown: threading.Event = field(default_factory=threading.Event)
+
+
+@dataclass(frozen=True, eq=False)
+class StageMade:
+    """A stage is up to date; `gone` are the slots that it no longer fills."""
+
+    stage: Stage
+    gone: tuple[Slot, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class PromptsMade:
+    """The prompts of a run whose masks are not there yet."""
+
+    prompts: tuple[Prompt, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A change that is done and kept, and what is to be seen of it, if there is a result."""
+
+    change: Change
+    view: View | None
+    undone: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Failure:
+    """An edit that turned out to be impossible, and why."""
+
+    edit: Edit
+    reason: str
+
+
+Message = Progress | Picture | StageMade | PromptsMade | Shown | Failure
+_PATIENCE = 1.0
+"""Seconds after which the worker goes on though a layer is not there yet."""
+
+_BREATH = 0.02
+"""Seconds that the window has to itself between two new layers."""
+
+Work = Generator[Message, None, View | None]
+
+
+class Worker:
+    """Does one thing after another to a correction, and keeps it in a project.
+
+    Parameters
+    ----------
+    correction
+        What is worked on.
+    project
+        Where everything is written down before it is done; None for nowhere.
+    wanted
+        Returns how many new identifiers are to come with the next view.
+    """
+
+    def __init__(
+        self, correction: Correction, project: Project | None, wanted: Callable[[], int]
+    ) -> None:
+        self._correction = correction
+        self._project = project
+        self._wanted = wanted
+        self._pictured: dict[Stage, tuple[Any, int | None]] = {}
+        self._slots: dict[Stage, tuple[Slot, ...]] = {}
+        self._hurried = threading.Event()
+        self._acts: list[int] = []
+        self._undone: list[int] = []
+
+    def hurry(self) -> None:
+        """Wait for nothing any more: nobody looks at the layers."""
+        self._hurried.set()
+
+    def run(self, until: Stage, present: frozenset[Slot]) -> Work:
+        """Run what is not up to date, as far as `until`; returns the whole result.
+
+        Parameters
+        ----------
+        until
+            The last stage.
+        present
+            The slots that have a layer: a picture that is missing is made again.
+        """
+        correction = self._correction
+        steps = (
+            correction.run(until)
+            if self._project is None
+            else history.run(self._project, correction, until)
+        )
+        seen: set[Stage] = set()
+        with closing(cast("Generator[Progress, None, None]", steps)):
+            for step in steps:
+                yield step
+                stage = step.stage
+                through = step.done == step.total and stage not in {*seen, Stage.NUCLEI}
+                if through and correction.session.is_current(stage):
+                    seen.add(stage)
+                    yield from self._pictures(stage, present)
+        if not correction.session.is_current(until):
+            raise StoppedError(f"The run was stopped before its stage '{until}' was finished.")
+        if until is not Stage.NUCLEI:
+            return None
+        yield StageMade(Stage.NUCLEI)
+        return take_view(correction, fresh=self._wanted())
+
+    def apply(self, edits: Iterable[Edit]) -> Work:
+        """Do the edits of one act; those that are impossible are left out."""
+        done = 0
+        try:
+            for edit in edits:
+                try:
+                    change = self._kept(edit)
+                except SproutError as error:
+                    yield Failure(edit, str(error))
+                    continue
+                done += 1
+                yield self._shown(change)
+        finally:
+            if done:
+                self._acts.append(done)
+                self._undone.clear()
+        return None
+
+    def travel(self, forward: bool) -> Work:
+        """Undo the last act, or redo the one undone last."""
+        source, target = (self._undone, self._acts) if forward else (self._acts, self._undone)
+        # Of acts done before the project was opened only the single edits are known.
+        count = source.pop() if source else 1
+        done = 0
+        try:
+            while done < count:
+                change = self._step(forward)
+                if change is None:
+                    break
+                done += 1
+                yield self._shown(change, undone=True)
+        finally:
+            if done:
+                target.append(done)
+            if 0 < done < count:
+                source.append(count - done)
+        return None
+
+    def restore(self) -> Work:
+        """Do again everything that is written down in the project; returns the result."""
+        project, correction = self._project, self._correction
+        if project is None or not project.entries:
+            return None
+        for fraction, what in history.replaying(project, correction):
+            stage = Stage(what) if what in list(Stage) else Stage.NUCLEI
+            yield Progress(stage, round(1000 * fraction), 1000, fraction)
+        for stage in Stage:
+            if correction.session.is_current(stage):
+                yield from self._pictures(stage, frozenset())
+        return take_view(correction, fresh=self._wanted()) if correction.ready else None
+
+    def _kept(self, edit: Edit) -> Change:
+        if self._project is None:
+            return self._correction.apply(edit)
+        return history.apply(self._project, self._correction, edit)
+
+    def _step(self, forward: bool) -> Change | None:
+        if self._project is None:
+            return self._correction.redo() if forward else self._correction.undo()
+        move = history.redo if forward else history.undo
+        return move(self._project, self._correction)
+
+    def _shown(self, change: Change, undone: bool = False) -> Shown:
+        ready = self._correction.ready
+        view = take_view(self._correction, change, self._wanted()) if ready else None
+        return Shown(change, view, undone)
+
+    def _pictures(
+        self, stage: Stage, present: frozenset[Slot]
+    ) -> Iterator[Picture | StageMade | PromptsMade]:
+        """Yield the layers of a stage, unless they are shown already."""
+        session = self._correction.session
+        # Prompts and activation say together which step of the scan is to be seen.
+        key = Stage.ACTIVATION if stage is Stage.PROMPTS else stage
+        source = (_output(session, key), chosen_step(session) if key is Stage.ACTIVATION else 0)
+        before = self._pictured.get(key)
+        same = before is not None and before[0] is source[0] and before[1] == source[1]
+        gone: tuple[Slot, ...] = ()
+        if not same or not present.issuperset(self._slots.get(key, ())):
+            made = []
+            for spec in stage_specs(session, stage):
+                made.append(spec.slot)
+                yield from self._paced(Picture(spec))
+            gone = tuple(slot for slot in slots_of(stage, present) if slot not in made)
+            self._pictured[key], self._slots[key] = source, tuple(made)
+        if stage is Stage.PROMPTS and not self._correction.ready:
+            prompts: PromptSet = session.output(stage)
+            yield from self._paced(Picture(LayerRole.PROMPTS))
+            yield PromptsMade(prompts.prompts)
+            yield from self._paced(Picture(LayerRole.SUPPRESSED))
+            yield from self._paced(Picture(LayerRole.NUCLEI))
+        yield StageMade(stage, gone)
+
+    def _paced(self, picture: Picture) -> Iterator[Picture]:
+        yield picture
+        if not picture.shown.is_set():
+            # Another thread draws; while it does not, it has better things to do.
+            begun = time.monotonic()
+            while time.monotonic() - begun < _PATIENCE and not self._hurried.is_set():
+                if picture.shown.wait(_BREATH):
+                    time.sleep(_BREATH)
+                    break
+
+
+def _output(session: Session, stage: Stage) -> Any:
+    try:
+        return session.output(stage)
+    except KeyError:
+        return None

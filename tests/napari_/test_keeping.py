@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sprout.errors import OutputError, ProjectError
+from napari_sprout.io.history import replay
+from napari_sprout.io.images import LoadedImage, read_image
+from napari_sprout.io.project import Project
+
+
+@pytest.fixture
+def image(tmp_path, synthetic) -> LoadedImage:
+    path = tmp_path / "tissue.tif"
+    tifffile.imwrite(path, synthetic.rgb)
+    return read_image(path)
+
+
+@pytest.fixture
+def project(tmp_path, image, quick) -> Any:
+    made = Project.create(tmp_path / "tissue.sprout", image, quick)
+    yield made
+    made.close()
+
+
+def kinds(project: Project) -> list[str]:
+    return [str(entry["kind"]) for entry in project.entries]
+
+
+def work(opened, mouse) -> None:
+    """A bit of everything."""
+    control = opened.control
+    opened.points.add([69.0, 61.0])
+    ids = sorted(control.correction.areas)
+    opened.points.selected_data = {opened.row(ids[0])}
+    opened.points.remove_selected()
+    y, x = opened.place(ids[1])
+    opened.nuclei.mode = "paint"
+    opened.nuclei.selected_label = ids[1]
+    mouse.drag(opened.nuclei, (y, x), (y, x + 18))
+    control.undo()
+    control.redo()
+    control.actions.select(frozenset(ids[2:4]))
+    control.actions.merge_selected()
+    control.change_settings(control.settings.with_changes(decoding={"multimask": "best"}))
+    control.run()
+    opened.check()
+
+
+def test_everything_is_written_down_before_it_is_shown(open_session, project) -> None:
+    opened = open_session(project=project)
+    seen: list[tuple[list[str], bool]] = []
+    append = project.append
+
+    def listen(entry: dict[str, Any]) -> int:
+        before = np.array_equal(opened.nuclei.data, first)
+        number = append(entry)
+        seen.append((kinds(project), before))
+        return number
+
+    first = opened.nuclei.data.copy()
+    project.append = listen
+    opened.points.selected_data = {opened.row(min(opened.control.correction.areas))}
+    opened.points.remove_selected()
+    assert seen == [(["run", "edit"], True)]
+    assert not np.array_equal(opened.nuclei.data, first)
+    opened.control.undo()
+    assert seen[-1] == (["run", "edit", "undo"], False)
+
+
+def test_a_full_disk_stops_the_edit_and_puts_the_layers_back(open_session, project) -> None:
+    opened = open_session(project=project)
+    before, places = opened.labels.copy(), opened.points.data.copy()
+
+    def full(entry: dict[str, Any]) -> int:
+        raise OutputError("The disk is full; make room.")
+
+    project.append = full
+    opened.points.add([69.0, 61.0])
+    assert opened.failures == ["The disk is full; make room."]
+    opened.check()
+    assert np.array_equal(opened.labels, before)
+    assert np.array_equal(opened.points.data, places)
+
+
+def test_a_project_opened_again_shows_the_same_and_goes_on(
+    open_session, viewer, synthetic, project, mouse, fake_type, tmp_path
+) -> None:
+    opened = open_session(project=project)
+    work(opened, mouse)
+    labels, prompts = opened.labels.copy(), dict(opened.control.correction.prompts)
+    locked = project.folder
+    opened.control.close()
+    project.close()
+    with Project.open(locked) as again:
+        layer = viewer.add_image(synthetic.rgb, rgb=True)
+        back = open_session(layer, run=False, project=again)
+        fractions: list[float] = []
+        back.control.progress.connect(lambda step: fractions.append(step.fraction))
+        back.control.restore()
+        back.check()
+        assert np.array_equal(back.labels, labels)
+        assert dict(back.control.correction.prompts) == prompts
+        assert fractions == sorted(fractions)
+        assert fractions[-1] == pytest.approx(1)
+        back.control.undo()
+        back.check()
+        back.points.add([72.0, 58.0])
+        back.check()
+        final = back.labels.copy()
+    with Project.open(locked, read_only=True) as later:
+        assert np.array_equal(replay(later, segmenter=fake_type()).labels, final)
+
+
+def test_a_cancelled_run_is_not_written_down(open_session, project) -> None:
+    opened = open_session(run=False, project=project)
+    opened.control.stage_finished.connect(lambda stage: opened.control.cancel())
+    opened.control.run()
+    assert len(opened.stages) == 1
+    assert kinds(project) == []
+
+
+def test_a_project_without_work_restores_nothing(open_session, project) -> None:
+    opened = open_session(run=False, project=project)
+    opened.control.restore()
+    assert opened.control.view is None
+    assert opened.nuclei is None
+    assert not opened.control.is_busy
+    opened.control.run()
+    opened.check()
+
+
+def test_a_project_of_another_image_is_refused(open_session, viewer, project, synthetic) -> None:
+    other = viewer.add_image(np.ascontiguousarray(synthetic.rgb[::-1]), rgb=True, name="other")
+    with pytest.raises(ProjectError, match="'other'"):
+        open_session(other, project=project)
