@@ -110,7 +110,9 @@ def test_results_in_the_folder_of_the_images_are_not_taken_for_images(
     folder = shutil.copytree(finished.folder, tmp_path / "copy")
     result = run("segment", folder, "-o", folder)
     assert result.exit_code == 0
-    assert result.stderr == "[1/1] case.png: skipped, it is finished already (--overwrite redoes it)\n"
+    assert (
+        result.stderr == "[1/1] case.png: skipped, it is finished already (--overwrite redoes it)\n"
+    )
     assert "0 images (1 skipped)" in result.stdout
 
 

@@ -116,10 +116,9 @@ def test_a_damaged_edit_is_refused_or_read_whole(case):
     _, values = case
     try:
         edit = edit_from_json(values)
-    except SproutError as error:
-        assert str(error).endswith((".", "installed", "one."))
-    else:
-        assert edit_to_json(edit) == values
+    except SproutError:
+        return
+    assert edit_to_json(edit) == values
 
 
 @pytest.mark.parametrize(

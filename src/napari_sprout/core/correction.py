@@ -16,7 +16,7 @@ from . import labels as label_images
 from .carry import begin
 from .crops import slices
 from .edits import ChangeSettings, Edit, PaintReference, ReferenceSide
-from .handlers import HANDLERS
+from .handlers import HANDLERS, check_drawn
 from .history import History, RunStep, Step
 from .instances import Box, Candidate, Nucleus, Prompt
 from .resolve import resolve_around
@@ -339,18 +339,10 @@ class Correction:
             session.settings = settings[1]
             return Step(edit, settings=settings)
         if isinstance(edit, PaintReference):
-            height, width = session.image.shape[:2]
-            y0, x0, y1, x1 = edit.box
-            if not (0 <= y0 < y1 <= height and 0 <= x0 < x1 <= width):
-                raise SproutError(f"The box {edit.box} does not lie in the image.")
-            if edit.mask.shape != (y1 - y0, x1 - x0):
-                raise SproutError("A drawn mask does not fit its box: draw again.")
-            if edit.which not in get_args(ReferenceSide):
-                raise SproutError(
-                    f"A drawing is of the foreground or background, not {edit.which!r}."
-                )
-            kept = replace(edit, mask=np.array(edit.mask, dtype=bool))
-            painted = (session.painted, (*session.painted, kept))
+            mask = check_drawn(edit.box, edit.mask, session.image.shape)
+            if not mask.size or edit.which not in get_args(ReferenceSide):
+                raise SproutError("Draw some pixels of the foreground or of the background.")
+            painted = (session.painted, (*session.painted, replace(edit, mask=mask)))
             session.painted = painted[1]
             return Step(edit, painted=painted)
         return None

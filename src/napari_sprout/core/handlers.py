@@ -250,16 +250,26 @@ def _covers(mask: Candidate, part: Candidate) -> bool:
     return not bool((part.mask & ~mask.mask[y0:y1, x0:x1]).any())
 
 
-def _drawn(edit: Transaction, box: Box, mask: Mask) -> tuple[Box, Mask] | None:
-    """Check a mask drawn by hand and shrink it; None if it is empty."""
-    height, width = edit.state.labels.shape
+def check_drawn(box: Box, mask: Mask, shape: tuple[int, ...]) -> Mask:
+    """Return a mask drawn by hand as booleans, if it fits its box and the image.
+
+    Raises
+    ------
+    SproutError
+        If it does not.
+    """
     y0, x0, y1, x1 = box
-    drawn = np.asarray(mask, dtype=bool)
+    drawn = np.array(mask, dtype=bool)
     if drawn.shape != (y1 - y0, x1 - x0):
         raise SproutError(f"A drawn mask of shape {drawn.shape} does not fit its box {box}.")
-    if not (0 <= y0 <= y1 <= height and 0 <= x0 <= x1 <= width):
-        raise SproutError(f"The box {box} lies outside the image of {height} x {width} px.")
-    return tight(box, drawn)
+    if not (0 <= y0 <= y1 <= shape[0] and 0 <= x0 <= x1 <= shape[1]):
+        raise SproutError(f"The box {box} lies outside the image of {shape[0]} x {shape[1]} px.")
+    return drawn
+
+
+def _drawn(edit: Transaction, box: Box, mask: Mask) -> tuple[Box, Mask] | None:
+    """Check a mask drawn by hand and shrink it; None if it is empty."""
+    return tight(box, check_drawn(box, mask, edit.state.labels.shape))
 
 
 def _prompt(edit: Transaction, ident: int) -> Prompt:

@@ -1,0 +1,1 @@
+"""The dock: tabs, forms, and the worker thread that keeps the window awake."""

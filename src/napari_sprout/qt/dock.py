@@ -1,0 +1,168 @@
+"""The dock widget: everything that a person does with SPROUT, in four tabs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import napari
+import napari.viewer
+from napari.utils.notifications import show_error, show_warning
+from qtpy.QtCore import QCoreApplication, QEvent
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QLabel,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from .export_tab import ExportTab
+from .help_panel import HelpPanel
+from .log import open_log
+from .parts import allow, button
+from .prompts_tab import PromptsTab
+from .review_tab import REVIEW_KEYS, ReviewTab
+from .segment_tab import SegmentTab
+from .sessions import Sessions
+from .status_bar import StatusBar
+
+
+class SproutDock(QWidget):
+    """Segments, corrects, reviews and exports the images of one viewer.
+
+    Parameters
+    ----------
+    viewer
+        Where the images are. (napari hands it over where the annotation is
+        spelled exactly so.)
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        open_log()
+        # napari hands plugins a proxy, whose layers are never the same object twice.
+        self.sessions = Sessions(getattr(viewer, "__wrapped__", viewer))
+        self.segment = SegmentTab(self.sessions)
+        self.prompts = PromptsTab(self.sessions)
+        self.review = ReviewTab(self.sessions)
+        self.export = ExportTab(self.sessions)
+        self.status = StatusBar(self.sessions)
+        self._help: HelpPanel | None = None
+        self.tabs = QTabWidget()
+        for title, tab in (
+            ("Segment", self.segment),
+            ("Prompts", self.prompts),
+            ("Review", self.review),
+            ("Export", self.export),
+        ):
+            self.tabs.addTab(tab, title)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 4, 0, 0)
+        layout.setSpacing(4)
+        layout.addLayout(self._head())
+        layout.addWidget(self.tabs, 1)
+        layout.addWidget(self.status)
+        self.setMinimumWidth(360)
+        self._connect()
+        self._show_images()
+
+    def _head(self) -> QVBoxLayout:
+        self.images = QComboBox()
+        self.images.setToolTip("The image that is worked on.")
+        self.images.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.images.activated.connect(self._choose)
+        self.undo = button("Undo", "Take back the last change (Ctrl+Z on the image).", self._undo)
+        self.redo = button(
+            "Redo", "Bring back what was taken back (Ctrl+Shift+Z on the image).", self._redo
+        )
+        self.help = button("Help, keys", "How to, and all keys.", self.show_help)
+        first, second = QHBoxLayout(), QHBoxLayout()
+        first.addWidget(QLabel("Image"))
+        first.addWidget(self.images, 1)
+        for made in (self.undo, self.redo, self.help):
+            second.addWidget(made)
+        head = QVBoxLayout()
+        head.setContentsMargins(8, 0, 8, 0)
+        head.addLayout(first)
+        head.addLayout(second)
+        return head
+
+    def _connect(self) -> None:
+        sessions = self.sessions
+        sessions.images_changed.connect(self._show_images)
+        sessions.current_changed.connect(self._show_images)
+        sessions.history_changed.connect(self._show_history)
+        sessions.failed.connect(show_error)
+        sessions.said.connect(self._say)
+        app = QCoreApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(sessions.close)
+        # Whatever becomes of this widget, no thread may outlive it.
+        self.destroyed.connect(sessions.close)
+
+    def _say(self, text: str) -> None:
+        # While an image is opened by its own dialog there may be no window to say it in.
+        if not self.isVisible():
+            show_warning(text)
+
+    # Closing
+
+    def shut_down(self) -> None:
+        """Stop all work, and let go of the viewer; everything done is kept."""
+        self.review.close_watch()
+        self.prompts.tools.close_watch()
+        self.sessions.close()
+
+    def event(self, event: QEvent | None) -> bool:
+        """Shut down when Qt is about to delete the widget."""
+        if event is not None and event.type() == QEvent.Type.DeferredDelete:
+            self.shut_down()
+        return super().event(event)
+
+    # What a person does
+
+    def show_help(self) -> None:
+        """Open the window with the steps and the keys."""
+        if self._help is None:
+            rows = [(action.key, action.does) for action in REVIEW_KEYS]
+            self._help = HelpPanel(rows, self)
+        self._help.show()
+        self._help.raise_()
+
+    def _choose(self, index: int) -> None:
+        images = self.sessions.images
+        if 0 <= index < len(images):
+            self.sessions.choose(images[index])
+
+    def _undo(self) -> None:
+        if (controller := self.sessions.current) is not None:
+            controller.undo()
+
+    def _redo(self) -> None:
+        if (controller := self.sessions.current) is not None:
+            controller.redo()
+
+    # What is shown
+
+    def _show_images(self, event: Any = None) -> None:
+        images, chosen = self.sessions.images, self.sessions.layer
+        self.images.clear()
+        self.images.addItems([layer.name for layer in images])
+        if chosen is not None and chosen in images:
+            self.images.setCurrentIndex(images.index(chosen))
+        self.images.setPlaceholderText("Open an H&E image")
+        self.images.setEnabled(bool(images))
+        for layer in images:
+            layer.events.name.disconnect(self._show_images)
+            layer.events.name.connect(self._show_images)
+        self._show_history()
+
+    def _show_history(self) -> None:
+        controller = self.sessions.current
+        can_undo = controller is not None and controller.can_undo
+        can_redo = controller is not None and controller.can_redo
+        allow(self.undo, "" if can_undo else "There is nothing to take back.")
+        allow(self.redo, "" if can_redo else "Nothing was taken back.")

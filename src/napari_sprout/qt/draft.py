@@ -1,0 +1,60 @@
+"""What a person has chosen for an image, before its next run makes it so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..core.settings import Settings
+from ..models.protocols import PromptableSegmenter
+from ..models.weights import load_segmenter, resolve_device
+from .memory import FrugalSegmenter
+
+
+@dataclass
+class Draft:
+    """What a person has chosen for an image, to be used by its next run.
+
+    Attributes
+    ----------
+    settings
+        The method's settings.
+    mpp
+        Pixel size in um; None if unknown. It counts until the session begins.
+    device
+        "auto", "cpu", ...; it counts until the session begins.
+    earlier
+        Work of an earlier day on this image, about which nothing is decided yet.
+    applied
+        The session's own settings, as last seen.
+    """
+
+    settings: Settings = field(default_factory=Settings)
+    mpp: float | None = None
+    device: str = "auto"
+    earlier: Path | None = None
+    applied: Settings | None = None
+
+    def follow(self, settings: Settings) -> None:
+        """Take on the session's settings where undo or a run has changed them."""
+        if settings != self.applied:
+            self.settings = self.applied = settings
+
+
+MakeSegmenter = Callable[[Draft, Callable[[str], None]], PromptableSegmenter | None]
+
+
+def frugal_segmenter(draft: Draft, say: Callable[[str], None]) -> PromptableSegmenter | None:
+    """Return a model for a graphics card that may be short of memory; None for the CPU.
+
+    Raises
+    ------
+    SettingsError
+        If the chosen device is not there.
+    """
+    device = resolve_device(draft.device)
+    if device.type == "cpu":
+        return None
+    name = draft.settings.features.segmenter
+    return FrugalSegmenter(lambda where: load_segmenter(name, where), device, say)

@@ -1,0 +1,367 @@
+"""The images of one viewer and the session of each: opened, chosen, kept and closed."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from napari.components import ViewerModel
+from napari.layers import Image, Layer
+from psygnal import Signal
+
+from ..core.correction import Change
+from ..core.session import Progress
+from ..core.stages import Stage
+from ..errors import SproutError, SproutWarning
+from ..io.project import Project
+from ..napari_.controller import SessionController
+from ..napari_.image_layer import pixel_size_of
+from ..napari_.registry import SessionRegistry
+from .draft import Draft, MakeSegmenter, frugal_segmenter
+from .keeping import earlier_work, new_project
+from .workers import ThreadedSubmit
+
+_RELAYED: Final = ("progress", "stage_finished", "changed", "busy", "history_changed")
+
+
+class Sessions:
+    """Everything that is open in one viewer.
+
+    The signals from `progress` to `history_changed` are those of the chosen
+    image's controller; what is said and what failed is told of every image.
+
+    Parameters
+    ----------
+    viewer
+        The viewer itself, not napari's proxy of it.
+    device
+        The device that is chosen at first.
+    """
+
+    images_changed = Signal()
+    current_changed = Signal()
+    """Another image was chosen, or its session has begun or ended."""
+    progress = Signal(Progress)
+    stage_finished = Signal(Stage)
+    changed = Signal(Change)
+    busy = Signal(bool)
+    history_changed = Signal()
+    said = Signal(str)
+    failed = Signal(str)
+
+    def __init__(self, viewer: ViewerModel, device: str = "auto") -> None:
+        self.viewer = viewer
+        self.registry = SessionRegistry()
+        self.make_segmenter: MakeSegmenter = frugal_segmenter
+        self._device = device
+        self._layer: Image | None = None
+        self._drafts: weakref.WeakKeyDictionary[Image, Draft] = weakref.WeakKeyDictionary()
+        self._workers: dict[SessionController, ThreadedSubmit] = {}
+        self._opening: dict[ThreadedSubmit, Image | None] = {}
+        self._closed = False
+        viewer.layers.events.inserted.connect(self._inserted)
+        viewer.layers.events.removed.connect(self._removed)
+        viewer.layers.selection.events.active.connect(self._activated)
+        if images := self.images:
+            active = viewer.layers.selection.active
+            self.choose(active if active in images else images[-1])
+
+    # What there is
+
+    @property
+    def images(self) -> list[Image]:
+        """The layers that can be segmented, from the bottom of the layer list."""
+        return [layer for layer in self.viewer.layers if is_colour_image(layer)]
+
+    @property
+    def layer(self) -> Image | None:
+        """The chosen image."""
+        return self._layer
+
+    @property
+    def current(self) -> SessionController | None:
+        """The chosen image's controller; None until its session begins."""
+        return self.registry.get(self._layer)
+
+    @property
+    def draft(self) -> Draft | None:
+        """What is chosen for the chosen image; None without one."""
+        return None if self._layer is None else self._drafts[self._layer]
+
+    @property
+    def is_opening(self) -> bool:
+        """Whether the chosen image's session is about to begin."""
+        return self._layer in self._opening.values() or None in self._opening.values()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a run of the chosen image is under way or about to begin."""
+        return self.is_opening or (self.current is not None and self.current.is_running)
+
+    # What can be done
+
+    def choose(self, layer: Image) -> None:
+        """Choose the image that the docks show."""
+        if layer is self._layer or layer not in self.images:
+            return
+        self._layer = layer
+        if layer not in self._drafts:
+            earlier = None if self.registry.get(layer) else earlier_work(layer)
+            self._drafts[layer] = Draft(
+                mpp=pixel_size_of(layer), device=self._device, earlier=earlier
+            )
+        self.current_changed.emit()
+
+    def run(self, until: Stage = Stage.NUCLEI) -> None:
+        """Run the chosen image as far as `until`, with the settings of its draft."""
+        draft, controller = self.draft, self.current
+        if draft is None or self._layer is None or self.is_opening:
+            return
+        if controller is None:
+            self._begin(self._layer, draft, until)
+        else:
+            draft.applied = draft.settings
+            controller.change_settings(draft.settings)
+            controller.run(until)
+
+    def cancel(self) -> None:
+        """Stop the run of the chosen image within one unit of work."""
+        for submit, layer in list(self._opening.items()):
+            if layer in (None, self._layer):
+                del self._opening[submit]
+                submit.retire()
+                self.current_changed.emit()
+        if self.current is not None:
+            self.current.cancel()
+
+    def work(
+        self, work: Callable[[], Any], on_done: Callable[[Any], None] = lambda _: None
+    ) -> None:
+        """Do something with the chosen image's session, in its thread, when edits are done.
+
+        Parameters
+        ----------
+        work
+            What to do.
+        on_done
+            Given what it returns, in the window's thread. What it raises is told
+            by `failed`.
+        """
+        if self.current is not None:
+            self._workers[self.current](
+                work, on_progress=lambda _: None, on_done=on_done, on_error=self._tell_failure
+            )
+
+    def restart(self) -> None:
+        """Let go of the chosen image's session, and take its layers away.
+
+        The work stays in its project folder.
+        """
+        controller, layer = self.current, self._layer
+        if controller is None or layer is None:
+            return
+        store = controller.scene.store
+        made = [store.get(slot) for slot in store.slots]
+        self._let_go(controller)
+        for one in made:
+            if one is not layer and one in self.viewer.layers:
+                self.viewer.layers.remove(one)
+        self.current_changed.emit()
+
+    def resume(self, folder: Path) -> None:
+        """Open a project folder, with its image, and do again what was done in it."""
+        submit = ThreadedSubmit()
+        self._opening[submit] = None
+
+        def work() -> tuple[Project, list[str]]:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always", SproutWarning)
+                return Project.open(folder), [
+                    str(one.message) for one in caught if issubclass(one.category, SproutWarning)
+                ]
+
+        def done(opened: tuple[Project, list[str]]) -> None:
+            project, texts = opened
+            layer = self._layer_of(project)
+            self._open(layer, submit, project)
+            for text in texts:
+                self.said.emit(text)
+            if (controller := self.current) is not None:
+                controller.restore()
+
+        self._prepare(submit, work, done)
+
+    def close(self) -> None:
+        """Stop all work and wait for the units under way; everything done is kept."""
+        if self._closed:
+            return
+        self._closed = True
+        layers = self.viewer.layers
+        layers.events.inserted.disconnect(self._inserted)
+        layers.events.removed.disconnect(self._removed)
+        layers.selection.events.active.disconnect(self._activated)
+        for submit in list(self._opening):
+            submit.close()
+        self._opening.clear()
+        for controller, submit in list(self._workers.items()):
+            controller.close()
+            submit.close(_closing(controller.project))
+        self._workers.clear()
+        self.registry.close_all()
+
+    # How it is done
+
+    def _begin(self, layer: Image, draft: Draft, until: Stage) -> None:
+        """Make a project and a controller for an image, and run it."""
+        submit = ThreadedSubmit()
+        self._opening[submit] = layer
+        settings, mpp = draft.settings, draft.mpp
+
+        def work() -> Project | SproutError:
+            try:
+                return new_project(layer, mpp, settings)
+            except SproutError as error:
+                return error
+
+        def done(project: Project | SproutError) -> None:
+            kept = project if isinstance(project, Project) else None
+            if isinstance(project, SproutError):
+                self.said.emit(f"What you do cannot be kept on disk. {project}")
+            self._open(layer, submit, kept)
+            if (controller := self.registry.get(layer)) is not None:
+                controller.run(until)
+
+        self._prepare(submit, work, done)
+
+    def _prepare(
+        self, submit: ThreadedSubmit, work: Callable[[], Any], done: Callable[[Any], None]
+    ) -> None:
+        """Do what comes before a session, away from the window's thread."""
+
+        def failed(error: BaseException) -> None:
+            self._opening.pop(submit, None)
+            submit.retire()
+            self._tell_failure(error)
+            self.current_changed.emit()
+
+        submit(work, on_progress=lambda _: None, on_done=done, on_error=failed)
+        self.current_changed.emit()
+
+    def _open(self, layer: Image, submit: ThreadedSubmit, project: Project | None) -> None:
+        """Make the controller of an image, and choose it."""
+        self._opening.pop(submit, None)
+        try:
+            if layer not in self.viewer.layers:
+                raise SproutError("The image was closed before it could be segmented.")
+            if (before := self.registry.get(layer)) is not None:
+                self._let_go(before)
+            self.choose(layer)
+            draft = self._drafts[layer]
+            if project is not None:
+                draft.mpp = project.mpp
+            if draft.mpp is not None:
+                layer.metadata = {**layer.metadata, "mpp": draft.mpp}
+            draft.earlier = None
+            controller = SessionController(
+                self.viewer,
+                layer,
+                submit=submit,
+                project=project,
+                settings=draft.settings,
+                segmenter=self.make_segmenter(draft, partial(submit.post, self.said.emit)),
+                device=draft.device,
+            )
+        except SproutError as error:
+            submit.retire(_closing(project))
+            self._tell_failure(error)
+        else:
+            draft.follow(controller.settings)
+            self._take_on(controller, submit)
+        self.current_changed.emit()
+
+    def _take_on(self, controller: SessionController, submit: ThreadedSubmit) -> None:
+        self.registry.add(controller)
+        self._workers[controller] = submit
+        for name in _RELAYED:
+            getattr(controller, name).connect(self._relay(controller, name))
+        controller.warned.connect(self.said.emit)
+        controller.failed.connect(self.failed.emit)
+        controller.image_removed.connect(lambda: self._let_go(controller))
+
+    def _relay(self, controller: SessionController, name: str) -> Callable[..., None]:
+        def tell(*values: Any) -> None:
+            draft = self._drafts.get(controller.image_layer)
+            if draft is not None and name == "history_changed":
+                draft.follow(controller.settings)
+            if controller is self.current:
+                getattr(self, name).emit(*values)
+
+        return tell
+
+    def _let_go(self, controller: SessionController) -> None:
+        """Close a controller without waiting for its thread."""
+        submit = self._workers.pop(controller, None)
+        if self.registry.get(controller.image_layer) is controller:
+            self.registry.close(controller.image_layer)
+        if submit is not None:
+            submit.retire(_closing(controller.project))
+
+    def _layer_of(self, project: Project) -> Image:
+        """Return the layer with a project's image; a new one if there is none."""
+        rgb = project.image.rgb
+        chosen = [] if self._layer is None else [self._layer]
+        for layer in (*chosen, *self.images):
+            data = layer.data[0] if layer.multiscale else layer.data
+            if np.shape(data)[:2] == rgb.shape[:2] and np.array_equal(data[..., :3], rgb):
+                return layer
+        options: dict[str, Any] = {}
+        if project.mpp is not None:
+            options = {"scale": (project.mpp, project.mpp), "units": ("um", "um")}
+        metadata = {"path": str(project.image.path), "mpp": project.mpp}
+        layer = Image(rgb, name=project.name, rgb=True, metadata=metadata, **options)
+        self.viewer.add_layer(layer)
+        return layer
+
+    def _tell_failure(self, error: BaseException) -> None:
+        self.failed.emit(str(error))
+
+    def _inserted(self, event: Any) -> None:
+        if is_colour_image(event.value):
+            self.images_changed.emit()
+            self.choose(event.value)
+
+    def _removed(self, event: Any) -> None:
+        if not is_colour_image(event.value):
+            return
+        self.images_changed.emit()
+        if event.value is self._layer:
+            self._layer = None
+            if images := self.images:
+                self.choose(images[-1])
+            else:
+                self.current_changed.emit()
+
+    def _activated(self, event: Any) -> None:
+        """Follow a person who goes to another image, or to one of its layers."""
+        layer = self.viewer.layers.selection.active
+        if layer is None:
+            return
+        owner = self.registry.owner(layer)
+        if owner is not None:
+            self.choose(owner.image_layer)
+        elif is_colour_image(layer):
+            self.choose(layer)
+
+
+def is_colour_image(layer: Layer) -> bool:
+    """Whether a layer holds a flat colour image."""
+    return isinstance(layer, Image) and layer.rgb and layer.ndim == 2
+
+
+def _closing(project: Project | None) -> Callable[[], None]:
+    return (lambda: None) if project is None else project.close

@@ -1,0 +1,64 @@
+"""The dock's last lines: how far the work is, and what was last said."""
+
+from __future__ import annotations
+
+from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
+
+from ..core.session import Progress
+from .parts import OneLine
+from .sessions import Sessions
+from .time_left import TimeLeft
+from .wording import STAGE_TITLES
+
+
+class StatusBar(QWidget):
+    """Always there and always as high, so that nothing above it moves.
+
+    Parameters
+    ----------
+    sessions
+        The viewer's sessions.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        super().__init__()
+        self._sessions = sessions
+        self._left = TimeLeft()
+        self._running = False
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.message = OneLine("Ready.")
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(8, 2, 8, 4)
+        layout.setSpacing(2)
+        layout.addWidget(self.bar)
+        layout.addWidget(self.message)
+        sessions.progress.connect(self._advance)
+        sessions.busy.connect(lambda _: self._show_state())
+        sessions.current_changed.connect(self._show_state)
+        sessions.said.connect(self.message.setText)
+        sessions.failed.connect(self.message.setText)
+        self._show_state()
+
+    def _advance(self, progress: Progress) -> None:
+        self.bar.setRange(0, 1000)
+        self.bar.setValue(round(1000 * progress.fraction))
+        left = self._left.text(progress.fraction)
+        self.bar.setFormat(STAGE_TITLES[progress.stage] + (f" · {left}" if left else ""))
+
+    def _show_state(self) -> None:
+        controller = self._sessions.current
+        running = self._sessions.is_running
+        if running and not self._running:
+            self._left.begin()
+            self.bar.setRange(0, 1000)
+            self.bar.setValue(0)
+            self.bar.setFormat("Preparing…")
+        elif not running and controller is not None and controller.is_busy:
+            # An edit: too short to measure.
+            self.bar.setRange(0, 0)
+        elif not running:
+            self.bar.setRange(0, 1000)
+            self.bar.setValue(0)
+            self.bar.setFormat("")
+        self._running = running

@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtWidgets import QApplication, QScrollArea
+
+from napari_sprout.core.settings import GROUPS, Settings
+from napari_sprout.core.stages import Stage
+from napari_sprout.qt.settings_form import SettingsForm
+
+
+@pytest.fixture
+def form(qtbot: QtBot) -> SettingsForm:
+    made = SettingsForm()
+    qtbot.addWidget(made)
+    return made
+
+
+def heard(form: SettingsForm) -> list[Settings]:
+    changes: list[Settings] = []
+    form.changed.connect(changes.append)
+    return changes
+
+
+def test_every_setting_has_a_field_with_its_tooltip_range_and_choices(form: SettingsForm) -> None:
+    for name, group in GROUPS.items():
+        for field in dataclasses.fields(group):
+            widget: Any = form.groups[name].widgets[field.name]
+            meta = field.metadata
+            assert widget.value == field.default, (name, field.name)
+            assert widget.tooltip == meta["description"]
+            if meta["choices"]:
+                assert widget.choices == meta["choices"]
+            elif isinstance(field.default, int | float) and not isinstance(field.default, bool):
+                assert (widget.min, widget.max) == (meta["low"], meta["high"]), field.name
+    assert form.groups["seed"].widgets["seed"].value == 0
+    assert set(form.folds) == set(Stage)
+
+
+def test_editing_makes_new_settings_and_leaves_the_old_ones(form: SettingsForm) -> None:
+    before, changes = form.value, heard(form)
+    form.groups["prompts"].widgets["negatives"].value = 3
+    form.groups["seed"].widgets["seed"].value = 5
+    assert before == Settings()
+    assert changes[0] == Settings().with_changes(prompts={"negatives": 3})
+    assert form.value == changes[1] == changes[0].with_changes(seed=5)
+
+
+def test_a_typed_number_counts_once_it_is_whole(form: SettingsForm, qtbot: QtBot) -> None:
+    changes = heard(form)
+    native = form.groups["decoding"].widgets["max_area"].native
+    native.selectAll()
+    qtbot.keyClicks(native, "250")
+    assert changes == []
+    qtbot.keyClick(native, Qt.Key.Key_Return)
+    assert [settings.decoding.max_area for settings in changes] == [250.0]
+
+
+def test_each_colour_of_a_stain_can_be_edited(form: SettingsForm) -> None:
+    changes = heard(form)
+    parts: Any = form.groups["stain"].widgets["haematoxylin"]
+    parts[1].value = 0.5
+    assert changes[-1].stain.haematoxylin == (0.65, 0.5, 0.29)
+
+
+def test_settings_finer_than_a_field_can_show_are_kept(form: SettingsForm) -> None:
+    fine = Settings().with_changes(transport={"tolerance": 1.23456789e-8, "epsilon": 0.0123456789})
+    changes = heard(form)
+    form.value = fine
+    assert changes == []
+    form.groups["transport"].widgets["rho_start"].value = 0.7
+    assert form.value == fine.with_changes(transport={"rho_start": 0.7})
+
+
+def test_a_group_goes_back_to_its_defaults_alone(form: SettingsForm) -> None:
+    form.value = Settings().with_changes(
+        decoding={"min_area": 500.0, "max_area": 600.0}, suppression={"sigma": 0.2}
+    )
+    changes = heard(form)
+    reset = form.groups["decoding"].reset
+    assert reset.isEnabled()
+    reset.click()
+    assert changes == [Settings().with_changes(suppression={"sigma": 0.2})]
+    assert form.groups["decoding"].widgets["max_area"].value == 400.0
+    assert not reset.isEnabled()
+    assert "defaults already" in reset.toolTip()
+    assert form.groups["suppression"].reset.isEnabled()
+
+
+def test_advanced_settings_and_stages_start_folded(form: SettingsForm, qtbot: QtBot) -> None:
+    form.show()
+    plain = form.groups["transport"].widgets["rho_start"].native
+    advanced = form.groups["transport"].widgets["epsilon"].native
+    assert not plain.isVisible()
+    form.folds[Stage.ACTIVATION].heading.click()
+    assert plain.isVisible()
+    assert not advanced.isVisible()
+
+
+def test_scrolling_past_a_field_does_not_change_it(qtbot: QtBot) -> None:
+    area = QScrollArea()
+    qtbot.addWidget(area)
+    form = SettingsForm()
+    area.setWidget(form)
+    area.show()
+    form.folds[Stage.PROMPTS].heading.click()
+    changes = heard(form)
+    for field in ("source", "min_area", "negatives"):
+        native = form.groups["prompts"].widgets[field].native
+        native.clearFocus()
+        event = QWheelEvent(
+            QPointF(5, 5),
+            QPointF(native.mapToGlobal(QPoint(5, 5))),
+            QPoint(0, -120),
+            QPoint(0, -120),
+            Qt.MouseButton.NoButton,
+            Qt.KeyboardModifier.NoModifier,
+            Qt.ScrollPhase.NoScrollPhase,
+            False,
+        )
+        QApplication.sendEvent(native, event)
+    assert changes == []
+    assert form.value == Settings()
