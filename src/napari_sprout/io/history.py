@@ -89,7 +89,8 @@ def _run(
                 before, kept = correction.revision, True
                 _keep_run(project, correction)
             yield step
-        if not kept and correction.ready:
+        # The result changes after the last step.
+        if correction.revision != before or (not kept and correction.ready):
             _keep_run(project, correction)
     _check_finished(correction, until)
 
