@@ -148,14 +148,12 @@ def test_napari_s_own_undo_does_not_bring_back_old_strokes(opened, mouse) -> Non
     stroke(opened, mouse, [(y, x), (y, x + 20)], ident)
     after = opened.labels.copy()
     opened.nuclei.undo()
-    opened.nuclei.redo()
     opened.check()
     assert np.array_equal(opened.labels, after)
     opened.control.undo()
-    opened.check()
-    opened.nuclei.undo()
-    opened.nuclei.redo()
-    opened.check()
+    for replay in (opened.nuclei.undo, opened.nuclei.redo):
+        replay()
+        opened.check()
 
 
 def test_painting_a_locked_nucleus_is_refused_and_the_stroke_goes(opened, mouse) -> None:

@@ -97,14 +97,27 @@ def test_a_stroke_made_while_an_answer_is_on_its_way_survives_it(slow, later, mo
     told = later.do()
     slow.nuclei.mode = "paint"
     slow.nuclei.selected_label = 77_777
-    mouse.drag(slow.nuclei, (69, 61), (69, 66))
-    number = int(slow.nuclei.data[69, 61])
+    place = tuple(np.round(slow.place(ident)).astype(int))
+    mouse.drag(slow.nuclei, place)
+    number = int(slow.nuclei.data[place])
+    assert number != ident
     for tell in told:
         tell()
-    assert slow.nuclei.data[69, 61] == number
+    assert slow.nuclei.data[place] == number
     later.finish()
     slow.check()
-    assert slow.labels[69, 61] == number
+    assert slow.labels[place] == number
+
+
+def test_two_strokes_in_haste_paint_one_new_nucleus(slow, later, mouse) -> None:
+    slow.nuclei.mode = "paint"
+    slow.nuclei.selected_label = 77_777
+    mouse.drag(slow.nuclei, (69, 61))
+    mouse.drag(slow.nuclei, (69, 67))
+    later.finish()
+    slow.check()
+    assert slow.labels[69, 61] == slow.labels[69, 67] > 0
+    assert len({change.edit.id for change in slow.changes}) == 1
 
 
 def test_an_answer_waits_while_the_brush_is_down(slow, later, mouse) -> None:

@@ -1,10 +1,28 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from napari import Viewer
+from napari.layers import Layer
+from numpy.typing import NDArray
+from pytestqt.qtbot import QtBot
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtWidgets import QApplication
+
+from napari_sprout.core.settings import Settings
+from napari_sprout.core.synthetic import SyntheticImage, synthetic_he
+from napari_sprout.io.overlay import write_png
+from napari_sprout.napari_.controller import SessionController
+from napari_sprout.napari_.roles import LayerRole
+from napari_sprout.qt.dock import SproutDock
+
+LONG = 30_000
+"""Milliseconds that nothing in these tests takes, on however busy a machine."""
 
 
 def _segmenter_type() -> Any:
@@ -29,3 +47,126 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("XDG_DATA_HOME", str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def quick() -> Settings:
+    """Prompts from the stain alone, on six tiles: soon done, and with units to stop between."""
+    return Settings().with_changes(
+        stain={"method": "fixed"},
+        features={"tile": 128},
+        prompts={"source": "stain"},
+    )
+
+
+class Desk:
+    """A viewer with the dock, and a person's hands."""
+
+    def __init__(self, viewer: Viewer, qtbot: QtBot, fake_type: Any, settings: Settings) -> None:
+        self.viewer, self.qtbot = viewer, qtbot
+        _, dock = viewer.window.add_plugin_dock_widget("napari-sprout", "SPROUT")
+        assert isinstance(dock, SproutDock)
+        self.dock = dock
+        self.fakes: list[Any] = []
+        self.failures: list[str] = []
+        self.said: list[str] = []
+        self._fake_type, self._settings = fake_type, settings
+        dock.sessions.make_segmenter = self._segmenter
+        dock.sessions.failed.connect(self.failures.append)
+        dock.sessions.said.connect(self.said.append)
+
+    def _segmenter(self, draft: Any, say: Any) -> Any:
+        self.fakes.append(self._fake_type())
+        return self.fakes[-1]
+
+    def open(self, path: Path, rgb: NDArray[np.uint8]) -> Layer:
+        """Open an image that is on disk."""
+        if not path.exists():
+            write_png(path, rgb)
+        layer = self.viewer.add_image(rgb, rgb=True, name=path.stem, metadata={"path": str(path)})
+        self.dock.sessions.draft.settings = self._settings
+        self.dock.segment.show_all()
+        return layer
+
+    @property
+    def control(self) -> SessionController:
+        control = self.dock.sessions.current
+        assert control is not None
+        return control
+
+    def run(self) -> None:
+        """Press Run and wait until all is done."""
+        self.dock.segment.run_button.click()
+        self.wait_until_done()
+
+    def wait_until_done(self) -> None:
+        self.until(lambda: not self.dock.sessions.is_opening)
+        self.until(lambda: not self.control.is_busy)
+
+    def until(self, true: Callable[[], bool]) -> None:
+        self.qtbot.waitUntil(true, timeout=LONG)
+
+    def layer(self, role: LayerRole) -> Any:
+        layer = self.control.layer(role)
+        assert layer is not None
+        return layer
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """What the person sees."""
+        return np.array(self.layer(LayerRole.NUCLEI).data)
+
+    def prompt(self, ident: int) -> tuple[float, float]:
+        prompt = self.control.correction.prompts[ident]
+        return prompt.y, prompt.x
+
+    def place(self, layer: Layer, y: float, x: float) -> QPoint:
+        """Return where a pixel of a layer is on the canvas."""
+        canvas = self.viewer.window._qt_viewer.canvas
+        node = canvas.layer_to_visual[layer].node
+        column, row, _, w = node.get_transform("visual", "canvas").map([x, y])
+        return QPoint(round(column / w), round(row / w))
+
+    def drag(self, layer: Layer, start: tuple[float, float], stop: tuple[float, float]) -> None:
+        """Press the mouse on the canvas, move it, and let go."""
+        canvas = self.viewer.window._qt_viewer.canvas.native
+        first, last = self.place(layer, *start), self.place(layer, *stop)
+        self.qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=first)
+        for step in range(1, 5):
+            self.qtbot.mouseMove(canvas, first + (last - first) * step / 4)
+            QApplication.processEvents()
+        self.qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=last)
+
+    def key(self, key: Qt.Key, modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
+        """Press a key over the canvas."""
+        self.qtbot.keyClick(self.viewer.window._qt_viewer.canvas.native, key, modifier)
+
+
+@pytest.fixture
+def desk(
+    make_napari_viewer: Callable[..., Viewer], qtbot: QtBot, fake_type: Any, quick: Settings
+) -> Callable[..., Desk]:
+    """Make a window of its own with the dock opened from the manifest."""
+
+    def make() -> Desk:
+        viewer = make_napari_viewer(show=True)
+        viewer.window.resize(1200, 800)
+        return Desk(viewer, qtbot, fake_type, quick)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sparse() -> SyntheticImage:
+    """Few nuclei, so that some have room to be moved."""
+    return synthetic_he(shape=(192, 224), n_nuclei=9, seed=3)
+
+
+@pytest.fixture
+def working(desk: Callable[[], Desk], tmp_path: Path, sparse: SyntheticImage) -> Desk:
+    """A desk with an image that has been run."""
+    made = desk()
+    made.open(tmp_path / "case.png", sparse.rgb)
+    made.run()
+    assert made.failures == []
+    return made

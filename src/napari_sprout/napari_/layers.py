@@ -88,7 +88,7 @@ class LayerStore:
         """
         layer = self.get(spec.slot)
         if layer is None:
-            layer = _made(spec, self.image.name)
+            layer = self._made(spec)
             self.put(spec.slot, layer, spec.grid)
         else:
             layer.data = spec.data
@@ -97,6 +97,11 @@ class LayerStore:
             for name, value in spec.updates.items():
                 setattr(layer, name, value)
         return layer
+
+    def name(self, title: str) -> str:
+        """Return the name of a new layer: what it shows, and which image if there are several."""
+        images = [one for one in self.viewer.layers if isinstance(one, Image) and one.rgb]
+        return title if len(images) < 2 else f"{title} · {self.image.name}"
 
     def remove(self, slot: Slot) -> None:
         """Remove a layer that no longer shows anything."""
@@ -113,6 +118,10 @@ class LayerStore:
             remove_tag(layer)
         remove_tag(self.image)
         self._held.clear()
+
+    def _made(self, spec: LayerSpec) -> Layer:
+        kind = Labels if spec.kind == "labels" else Image
+        return kind(spec.data, name=self.name(spec.title), **spec.options, **spec.updates)
 
     def _follow(self, event: Any = None) -> None:
         for layer, grid in self._held.values():
@@ -148,13 +157,3 @@ def _selection_kept(layers: LayerList) -> Iterator[None]:
             layers.selection.clear()
             layers.selection.update(selected)
             layers.selection.active = active
-
-
-def _made(spec: LayerSpec, image_name: str) -> Layer:
-    kind = Labels if spec.kind == "labels" else Image
-    return kind(spec.data, name=layer_name(spec.title, image_name), **spec.options, **spec.updates)
-
-
-def layer_name(title: str, image_name: str) -> str:
-    """Return the name of a new layer: what it shows, then which image."""
-    return f"{title} · {image_name}"

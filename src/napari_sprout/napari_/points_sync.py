@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from napari.layers import Points
@@ -22,13 +22,31 @@ from ..core.edits import AddPrompt, DeletePrompts, Edit, MovePrompt
 from ..core.instances import Prompt, PromptKind
 
 POSITIVE_COLOUR: Final = "#ff2d2d"
-NEGATIVE_COLOUR: Final = "#19e3ff"
-_LOOK: Final[Mapping[PromptKind, tuple[str, str]]] = {
-    "positive": ("disc", POSITIVE_COLOUR),
-    "negative": ("cross", NEGATIVE_COLOUR),
-}
+NEGATIVE_COLOUR: Final = "#19e3ffd0"
 _DIAMETER_UM: Final = 2.0
 _DIAMETER_PX: Final = 8.0
+_ON_SCREEN: Final = (4, 30)
+"""Pixels of the screen between which the marks stay however far one zooms."""
+
+
+_DIAMETER: Final = "napari_sprout diameter"
+"""In a layer's metadata: the positive points' diameter in pixels."""
+
+
+class Look(NamedTuple):
+    """How the points of a kind look; sizes as a share of the positive ones'."""
+
+    symbol: str
+    colour: str
+    size: float
+    border: float
+
+
+# There are many more negative points, and all in places of no interest: they stay quiet.
+_LOOKS: Final[Mapping[PromptKind, Look]] = {
+    "positive": Look("disc", POSITIVE_COLOUR, 1.0, 0.12),
+    "negative": Look("cross", NEGATIVE_COLOUR, 0.7, 0.0),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,14 +171,12 @@ def make_points(prompts: Iterable[Prompt], name: str, pixel_size: float | None) 
         ndim=2,
         features={"id": np.empty(0, np.int64), "kind": np.empty(0, object)},
         feature_defaults={"id": 0, "kind": "positive"},
+        metadata={_DIAMETER: diameter},
         name=name,
-        size=diameter,
-        symbol="disc",
-        face_color=POSITIVE_COLOUR,
         border_color="white",
-        border_width=0.12,
-        canvas_size_limits=(5, 30),
+        canvas_size_limits=_ON_SCREEN,
     )
+    choose_kind(layer, "positive")
     fill_points(layer, tuple(prompts))
     return layer
 
@@ -178,9 +194,13 @@ def fill_points(layer: Points, prompts: Sequence[Prompt]) -> None:
 
 def choose_kind(layer: Points, kind: PromptKind) -> None:
     """Choose what the next point that a person adds is; points that are there stay."""
+    look = _LOOKS[kind]
     with layer.block_update_properties():
         layer.feature_defaults = {"id": 0, "kind": kind}
-        layer.current_symbol, layer.current_face_color = _LOOK[kind]
+        layer.current_symbol = look.symbol
+        layer.current_face_color = look.colour
+        layer.current_size = look.size * layer.metadata.get(_DIAMETER, _DIAMETER_PX)
+        layer.current_border_width = look.border
 
 
 def _write_features(layer: Points, ids: NDArray[np.int64], kinds: Sequence[PromptKind]) -> None:
@@ -189,9 +209,13 @@ def _write_features(layer: Points, ids: NDArray[np.int64], kinds: Sequence[Promp
     next_kind = str(layer.feature_defaults["kind"][0])
     layer.features = {"id": ids, "kind": np.array(kinds, dtype=object)}
     if kinds:
-        layer.symbol = np.array([_LOOK[kind][0] for kind in kinds])
-        rgba = {kind: transform_color(colour)[0] for kind, (_, colour) in _LOOK.items()}
-        layer.face_color = np.array([rgba[kind] for kind in kinds])
+        looks = [_LOOKS[kind] for kind in kinds]
+        rgba = {look.colour: transform_color(look.colour)[0] for look in _LOOKS.values()}
+        diameter = layer.metadata.get(_DIAMETER, _DIAMETER_PX)
+        layer.symbol = np.array([look.symbol for look in looks])
+        layer.face_color = np.array([rgba[look.colour] for look in looks])
+        layer.size = diameter * np.array([look.size for look in looks])
+        layer.border_width = np.array([look.border for look in looks])
     choose_kind(layer, "negative" if next_kind == "negative" else "positive")
 
 

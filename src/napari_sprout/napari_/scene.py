@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image, Labels, Layer, Points
+from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
 from ..core.crops import slices
@@ -16,12 +17,12 @@ from ..core.edits import Edit
 from ..core.instances import Prompt
 from .keys import bind_keys
 from .labels_sync import LabelsSync, make_nuclei_layer
-from .layers import LayerStore, layer_name
+from .layers import LayerStore
 from .points_sync import PointsSync, fill_points, make_points
 from .reference_sync import ReferenceSync
 from .roles import LayerRole, Slot, write_tag
 from .shape_tool import ShapeTool, Tool
-from .stage_layers import LayerSpec, nucleus_colours
+from .stage_layers import LayerSpec
 from .view import Ghost, View, ghost_features, ghost_labels
 
 IMAGE = Slot(LayerRole.IMAGE)
@@ -199,7 +200,7 @@ class Scene:
     def start_drawing(self, tool: Tool) -> None:
         """Let the person draw a line or a region over the nuclei."""
         if self._shapes is None:
-            name = layer_name("Drawing", self.store.image.name)
+            name = self.store.name("Drawing")
             self._shapes = ShapeTool(name, self._drawn)
             self.store.put(DRAWING, self._shapes.layer)
         self.make_active(LayerRole.DRAWING)
@@ -223,7 +224,7 @@ class Scene:
     def _nuclei_layer(self, shape: tuple[int, ...]) -> Labels:
         layer = self.store.get(NUCLEI)
         if not isinstance(layer, Labels):
-            layer = make_nuclei_layer(shape, layer_name("Nuclei", self.store.image.name))
+            layer = make_nuclei_layer(shape, self.store.name("Nuclei"))
             self.store.put(NUCLEI, layer)
             self._watch(layer, LayerRole.NUCLEI)
         return layer
@@ -245,7 +246,7 @@ class Scene:
     def _points_layer(self) -> Points:
         layer = self.store.get(PROMPTS)
         if not isinstance(layer, Points):
-            name = layer_name("Prompts", self.store.image.name)
+            name = self.store.name("Prompts")
             layer = make_points((), name, self._pixel_size)
             self.store.put(PROMPTS, layer)
             bind_keys(layer, LayerRole.PROMPTS, self._host.keys)
@@ -262,8 +263,8 @@ class Scene:
             return
         layer = Labels(
             np.zeros(shape, np.int32),
-            name=layer_name("Suppressed", self.store.image.name),
-            colormap=nucleus_colours(),
+            name=self.store.name("Suppressed"),
+            colormap=DirectLabelColormap(color_dict={0: "transparent", None: "white"}),
             visible=False,
         )
         layer.contour = 1

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from ..io.export import export, result_path, results_of
 from ..io.project import SUFFIX
-from .keeping import base_folder, copy_project, image_file
+from .keeping import base_folder, copy_project, image_file, make_folder
 from .parts import OneLine, Tab, allow, button, heading, note, open_folder
 from .sessions import Sessions
 
@@ -87,7 +87,7 @@ class ExportTab(Tab):
             self.lines.addWidget(box)
         self.lines.addWidget(self.export_button)
         self.lines.addWidget(self.written)
-        self.lines.addLayout(_row(self.show_written))
+        self.lines.addWidget(self.show_written)
         self.lines.addSpacing(12)
         self.lines.addWidget(heading("Project"))
         self.lines.addWidget(note("Everything you do is kept as you do it, in this folder:"))
@@ -119,6 +119,7 @@ class ExportTab(Tab):
             return
 
         def work() -> tuple[Path, ...]:
+            make_folder(folder)
             return export(folder, stem, results_of(correction, origin), formats)
 
         allow(self.export_button, "Writing…")
@@ -133,7 +134,7 @@ class ExportTab(Tab):
         self._written = paths[0].parent
         names = "<br>".join(path.name for path in paths)
         self.written.setText(f"Last export, in {self._written}:<br>{names}")
-        self._sessions.said.emit(f"{len(paths)} files were written to {self._written}.")
+        self._sessions.say(f"{len(paths)} files were written to {self._written}.")
         self._show_buttons()
 
     def _open_written(self) -> None:
@@ -157,7 +158,7 @@ class ExportTab(Tab):
                 folder = folder.with_name(folder.name + SUFFIX)
             self._sessions.work(
                 lambda: copy_project(project, folder),
-                lambda _: self._sessions.said.emit(f"The project was copied to {folder}."),
+                lambda _: self._sessions.say(f"The project was copied to {folder}."),
             )
 
     def _open(self) -> None:
@@ -186,8 +187,8 @@ class ExportTab(Tab):
         why_not = "" if ready else _NOT_YET
         if self._sessions.is_running:
             why_not = _RUNNING
-        if not why_not and not Path(self.folder.text()).is_dir():
-            why_not = "Choose a folder that is there."
+        if not why_not and not Path(self.folder.text()).is_absolute():
+            why_not = "Choose a folder to write to."
         if not why_not and not any(box.isChecked() for box in self.formats.values()):
             why_not = "Choose at least one kind of file."
         allow(self.export_button, why_not)

@@ -116,7 +116,7 @@ class ImageForm(QWidget):
             self._picker.cancel()
         elif layer is not None:
             self._picker = StainPicker(self._sessions.viewer, layer)
-            self._picker.asked.connect(self._sessions.said.emit)
+            self._picker.asked.connect(self._sessions.say)
             self._picker.picked.connect(self._picked)
             self._picker.ended.connect(self._not_picked)
             self._picker.start()
@@ -132,11 +132,11 @@ class ImageForm(QWidget):
             "eosin": [min(max(value, 0.0), 1.0) for value in vectors.eosin],
         }
         self.changed.emit(draft.settings.with_changes(stain=stain))
-        self._sessions.said.emit(vectors.note or "The two colours are picked: press Run.")
+        self._sessions.say(vectors.note or "The two colours are picked: press Run.")
 
     def _not_picked(self, why: str) -> None:
         self.show_draft()
-        self._sessions.said.emit(why or "The colours stay as they were.")
+        self._sessions.say(why or "The colours stay as they were.")
 
 
 def _devices() -> list[tuple[str, str]]:

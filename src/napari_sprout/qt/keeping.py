@@ -87,7 +87,7 @@ def new_project(layer: Image, mpp: float | None, settings: Settings) -> Project:
     """
     image = _loaded(layer, mpp)
     base = base_folder(image.path)
-    _make_folder(base.parent)
+    make_folder(base.parent)
     free = next(folder for folder in _numbered(base) if not folder.exists())
     return Project.create(free, image, settings, mpp)
 
@@ -128,12 +128,19 @@ def _loaded(layer: Image, mpp: float | None) -> LoadedImage:
         if image is not None and np.array_equal(image.rgb, rgb):
             return image
     path = data_folder() / f"image-{pixel_hash(rgb)[:_SHORT]}.png"
-    _make_folder(path.parent)
+    make_folder(path.parent)
     write_png(path, rgb)
     return read_image(path, mpp)
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those it lies in, if it is not there.
+
+    Raises
+    ------
+    OutputError
+        If that is not possible.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -17,7 +17,8 @@ from qtpy.QtCore import (
     QSortFilterProxyModel,
     Qt,
 )
-from qtpy.QtWidgets import QAbstractItemView, QTableView, QWidget
+from qtpy.QtGui import QFontMetrics
+from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 Index = QModelIndex | QPersistentModelIndex
 Row = TypeVar("Row")
@@ -161,6 +162,11 @@ class RowTable(QTableView, Generic[Row]):
         self.setTabKeyNavigation(False)
         if (header := self.verticalHeader()) is not None:
             header.hide()
+            header.setDefaultSectionSize(QFontMetrics(self.font()).height() + 6)
+            header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        if (header := self.horizontalHeader()) is not None:
+            header.setMinimumSectionSize(24)
+            header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         if (selection := self.selectionModel()) is not None:
             selection.currentRowChanged.connect(self._went_to)
 

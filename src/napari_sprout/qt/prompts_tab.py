@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
+from napari.layers import Points
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QGridLayout, QLabel, QPushButton
 
 from ..napari_.actions import NucleusActions
@@ -13,7 +15,7 @@ from ..napari_.keys import KEYS
 from ..napari_.roles import LayerRole
 from .parts import Tab, allow, button, heading, note
 from .sessions import Sessions
-from .tools import ToolBox
+from .tools import Tool, ToolBox
 
 _NOT_YET: Final = "There are no nuclei yet: press Run in the Segment tab."
 _RUNNING: Final = "Wait until the run is over."
@@ -41,24 +43,29 @@ class PromptsTab(Tab):
         self.counts = note()
         self.tools = ToolBox(sessions)
         self.selected = note()
+        self.negatives = QCheckBox("Show negative points")
+        self.negatives.setProperty("does", "The blue crosses: where there is no nucleus.")
+        self.negatives.toggled.connect(lambda _: self._hide_negatives())
         self.suppressed = QCheckBox("Show suppressed outlines")
         self.suppressed.setProperty(
             "does", "Outlines that lost against better ones. A click on one brings it back."
         )
         self.suppressed.clicked.connect(self._show_suppressed)
+        self.tools.taken.connect(self._tool_taken)
         self.lines.addWidget(self.counts)
         self.lines.addWidget(heading("The mouse"))
         self.lines.addWidget(self.tools)
         self.lines.addWidget(heading("Selected nuclei"))
         self.lines.addWidget(self.selected)
         self.lines.addLayout(self._actions_grid())
-        self.lines.addWidget(heading("Suppressed"))
+        self.lines.addWidget(heading("To be seen"))
+        self.lines.addWidget(self.negatives)
         self.lines.addWidget(self.suppressed)
         self.lines.addWidget(heading("Why is this point here?"))
         self.lines.addLayout(self._why())
         self.lines.addStretch()
         sessions.current_changed.connect(self._attach)
-        sessions.changed.connect(lambda _: self._show_counts())
+        sessions.changed.connect(lambda _: self._show_change())
         sessions.history_changed.connect(self.show_all)
         sessions.busy.connect(lambda _: self.show_all())
         self._attach()
@@ -105,14 +112,18 @@ class PromptsTab(Tab):
     def show_all(self) -> None:
         """Show what there is to correct."""
         controller = self._sessions.current
-        ready = controller is not None and controller.view is not None
-        why_not = "" if ready else _RUNNING if self._sessions.is_running else _NOT_YET
+        view = None if controller is None else controller.view
+        why_not = "" if view else _RUNNING if self._sessions.is_running else _NOT_YET
         self.tools.show_tools(why_not)
+        allow(self.negatives, why_not)
         allow(self.suppressed, why_not)
         layer = None if controller is None else controller.layer(LayerRole.SUPPRESSED)
         self.suppressed.setChecked(layer is not None and layer.visible)
+        ghosts = 0 if view is None else len(view.ghosts)
+        self.suppressed.setText(f"Show suppressed outlines ({ghosts})")
         self._show_counts()
         self._show_selection()
+        self._hide_negatives()
 
     def _show_counts(self) -> None:
         controller = self._sessions.current
@@ -123,9 +134,13 @@ class PromptsTab(Tab):
         positive = sum(prompt.kind == "positive" for prompt in view.prompts)
         nuclei = len(controller.correction.areas)
         self.counts.setText(
-            f"<b>{nuclei}</b> nuclei · {positive} points · {len(view.prompts) - positive} "
-            f"negative · {len(view.ghosts)} suppressed · {len(view.locked)} locked"
+            f"<b>{nuclei} nuclei</b>, {len(view.locked)} of them locked<br>"
+            f"{positive} points, {len(view.prompts) - positive} negative points"
         )
+
+    def _show_change(self) -> None:
+        self._show_counts()
+        self._hide_negatives()
 
     def _selection_changed(self, ids: frozenset[int]) -> None:
         self._show_selection()
@@ -169,6 +184,21 @@ class PromptsTab(Tab):
         for name, label in self.why.items():
             value = found.get(name)
             label.setText("–" if value is None else _FORMATS[name](value))
+
+    def _tool_taken(self, tool: Tool) -> None:
+        if tool.kind == "negative":
+            self.negatives.setChecked(True)
+
+    def _hide_negatives(self) -> None:
+        """Show negative points only if asked to: there are many, and they hide the image."""
+        controller = self._sessions.current
+        layer = None if controller is None else controller.layer(LayerRole.PROMPTS)
+        if not isinstance(layer, Points) or not len(layer.data):
+            return
+        negative = layer.features["kind"].to_numpy() == "negative"
+        shown = ~negative | self.negatives.isChecked()
+        if not np.array_equal(layer.shown, shown):
+            layer.shown = shown
 
     def _show_suppressed(self, visible: bool) -> None:
         controller = self._sessions.current

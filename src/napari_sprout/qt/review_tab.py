@@ -56,6 +56,7 @@ class ReviewTab(QWidget):
         self.progress = QProgressBar()
         self.progress.setFormat("%v of %m nuclei reviewed")
         self.table: RowTable[ReviewRow] = RowTable(_columns(None))
+        self.table.sortByColumn(1, Qt.SortOrder.DescendingOrder)
         self.lint = QListWidget()
         self.lint.setToolTip("Click on a line to see the place.")
         self._lint_title = heading("Worth a look")
@@ -139,7 +140,7 @@ class ReviewTab(QWidget):
         if ahead:
             self.go_to(ahead[0])
         elif self._sessions.current is not None:
-            self._sessions.said.emit("Every nucleus is reviewed.")
+            self._sessions.say("Every nucleus is reviewed.")
 
     def go_back(self) -> None:
         """Go to the nucleus that was looked at before."""

@@ -44,6 +44,10 @@ class SegmentTab(Tab):
         self.scan = ScanBox(sessions)
         self.run_button = button("Run", _RUN, self._run_or_cancel)
         self.run_button.setMinimumHeight(40)
+        font = self.run_button.font()
+        font.setBold(True)
+        font.setPointSizeF(1.3 * font.pointSizeF())
+        self.run_button.setFont(font)
         self.run_to = button(
             "Run to here", "Run as far as the selected stage, to look at what it makes.", self._to
         )

@@ -157,6 +157,14 @@ class Sessions:
                 work, on_progress=lambda _: None, on_done=on_done, on_error=self._tell_failure
             )
 
+    def say(self, text: str) -> None:
+        """Tell the person something."""
+        self.said.emit(text)
+
+    def fail(self, text: str) -> None:
+        """Tell the person that something came to nothing, and why."""
+        self.failed.emit(text)
+
     def restart(self) -> None:
         """Let go of the chosen image's session, and take its layers away.
 
@@ -190,7 +198,7 @@ class Sessions:
             layer = self._layer_of(project)
             self._open(layer, submit, project)
             for text in texts:
-                self.said.emit(text)
+                self.say(text)
             if (controller := self.current) is not None:
                 controller.restore()
 
@@ -231,7 +239,7 @@ class Sessions:
         def done(project: Project | SproutError) -> None:
             kept = project if isinstance(project, Project) else None
             if isinstance(project, SproutError):
-                self.said.emit(f"What you do cannot be kept on disk. {project}")
+                self.say(f"What you do cannot be kept on disk. {project}")
             self._open(layer, submit, kept)
             if (controller := self.registry.get(layer)) is not None:
                 controller.run(until)
@@ -273,7 +281,7 @@ class Sessions:
                 submit=submit,
                 project=project,
                 settings=draft.settings,
-                segmenter=self.make_segmenter(draft, partial(submit.post, self.said.emit)),
+                segmenter=self.make_segmenter(draft, partial(submit.post, self.say)),
                 device=draft.device,
             )
         except SproutError as error:
@@ -289,8 +297,8 @@ class Sessions:
         self._workers[controller] = submit
         for name in _RELAYED:
             getattr(controller, name).connect(self._relay(controller, name))
-        controller.warned.connect(self.said.emit)
-        controller.failed.connect(self.failed.emit)
+        controller.warned.connect(self.say)
+        controller.failed.connect(self.fail)
         controller.image_removed.connect(lambda: self._let_go(controller))
 
     def _relay(self, controller: SessionController, name: str) -> Callable[..., None]:
@@ -328,7 +336,7 @@ class Sessions:
         return layer
 
     def _tell_failure(self, error: BaseException) -> None:
-        self.failed.emit(str(error))
+        self.fail(str(error))
 
     def _inserted(self, event: Any) -> None:
         if is_colour_image(event.value):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from ..core.session import Progress
+from ..core.stages import Stage
 from .parts import OneLine
 from .sessions import Sessions
 from .time_left import TimeLeft
-from .wording import STAGE_TITLES
+from .wording import STAGE_TITLES, duration
 
 
 class StatusBar(QWidget):
@@ -61,4 +62,14 @@ class StatusBar(QWidget):
             self.bar.setRange(0, 1000)
             self.bar.setValue(0)
             self.bar.setFormat("")
+        if self._running and not running:
+            self._say_how_it_ended()
         self._running = running
+
+    def _say_how_it_ended(self) -> None:
+        controller = self._sessions.current
+        if controller is None or controller.view is None:
+            return
+        if controller.session.is_current(Stage.NUCLEI):
+            took = duration(self._left.elapsed)
+            self.message.setText(f"Done: {len(controller.correction.areas)} nuclei, {took}.")

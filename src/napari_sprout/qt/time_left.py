@@ -31,6 +31,11 @@ class TimeLeft:
         self._first: float | None = None
         self._end: float | None = None
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the beginning."""
+        return self._clock() - self._start
+
     def text(self, fraction: float) -> str:
         """Return "about 12 s left", or nothing while it is too early to say.
 

@@ -106,7 +106,11 @@ class ThreadedSubmit:
         for job in list(self._jobs):
             job.cancel()
         self._jobs.clear()
-        self._thread.submit(last)
+        try:
+            self._thread.submit(last)
+        except RuntimeError:
+            # Python itself is ending, and has waited for the thread.
+            last()
         self._thread.shutdown(wait=False)
 
     def _do(self, job: ThreadJob, work: Work, on_progress: Callable[[Any], None]) -> Any:
