@@ -217,9 +217,14 @@ def test_two_images_keep_to_their_own_layers(open_session, viewer, synthetic) ->
     first.check()
 
 
-def test_a_closed_session_leaves_layers_that_do_nothing(opened) -> None:
+def test_a_closed_session_leaves_layers_that_do_nothing(opened, mouse) -> None:
     points, nuclei = opened.points, opened.nuclei
+    assert nuclei.keymap
     opened.control.close()
+    assert not nuclei.keymap
+    assert not points.keymap
+    mouse.click(nuclei, opened.place(1))
+    assert opened.control.actions.selected == frozenset()
     points.add([69.0, 61.0])
     nuclei.paint((69, 61), 5)
     opened.control.run()

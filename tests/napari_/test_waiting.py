@@ -138,6 +138,22 @@ def test_an_answer_waits_while_the_brush_is_down(slow, later, mouse) -> None:
     assert slow.labels[69, 61] == positives(slow)[0]
 
 
+def test_an_answer_appears_when_a_brush_that_painted_nothing_is_lifted(slow, later, mouse) -> None:
+    first, second = positives(slow)[:2]
+    slow.points.selected_data = {slow.row(first)}
+    slow.points.remove_selected()
+    slow.nuclei.mode = "paint"
+    slow.nuclei.selected_label = second
+    slow.nuclei.brush_size = 1
+    place = np.round(slow.place(second))
+    mouse.press(slow.nuclei, place)
+    later.finish()
+    assert first in slow.nuclei.data
+    mouse.release(slow.nuclei, place)
+    slow.check()
+    assert len(slow.changes) == 1
+
+
 def test_a_dragged_point_is_not_pulled_away_by_an_answer(slow, later, mouse) -> None:
     first, second = positives(slow)[:2]
     slow.points.selected_data = {slow.row(first)}

@@ -128,11 +128,11 @@ class Desk:
         return QPoint(round(column / w), round(row / w))
 
     def drag(self, layer: Layer, start: tuple[float, float], stop: tuple[float, float]) -> None:
-        """Press the mouse on the canvas, move it, and let go."""
+        """Press the mouse on the canvas, move it unless it is there already, and let go."""
         canvas = self.viewer.window._qt_viewer.canvas.native
         first, last = self.place(layer, *start), self.place(layer, *stop)
         self.qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=first)
-        for step in range(1, 5):
+        for step in range(1, 5) if first != last else ():
             self.qtbot.mouseMove(canvas, first + (last - first) * step / 4)
             QApplication.processEvents()
         self.qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=last)

@@ -56,16 +56,23 @@ def test_a_stopped_run_leaves_what_was_done(stages: StageList, clock: Clock) -> 
     stages.advance(Progress(Stage.IMAGE, 0, 1, 0.0))
     stages.finish(Stage.IMAGE)
     stages.advance(Progress(Stage.ENCODING, 2, 9, 0.1))
-    stages.show_state(lambda stage: stage is Stage.IMAGE, lambda stage: stage is Stage.IMAGE)
+    stages.show_state(
+        lambda stage: stage is Stage.IMAGE, lambda stage: stage is Stage.IMAGE, list(Stage)
+    )
     assert stages.state_of(Stage.IMAGE) is State.DONE
     assert stages.state_of(Stage.ENCODING) is State.STOPPED
     assert stages.state_of(Stage.MASKS) is State.WAITING
 
 
 def test_stages_that_no_longer_fit_the_settings_say_so(stages: StageList) -> None:
-    stages.show_state(lambda stage: stage is not Stage.NUCLEI, lambda _: True)
+    used = [stage for stage in Stage if stage is not Stage.ACTIVATION]
+    stages.show_state(lambda stage: stage is not Stage.NUCLEI, lambda _: True, used)
     assert stages.state_of(Stage.NUCLEI) is State.STALE
     assert stages.state_of(Stage.MASKS) is State.DONE
+    assert stages.state_of(Stage.ACTIVATION) is State.UNUSED
+    assert not stages.all_done
+    stages.show_state(lambda _: True, lambda _: True, used)
+    assert stages.all_done
 
 
 def test_clicking_a_row_chooses_its_stage(stages: StageList, qtbot: QtBot) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..core.crops import slices
 from ..core.edits import Edit
 from ..core.instances import Prompt
-from .keys import bind_keys
+from .keys import bind_keys, unbind_keys
 from .labels_sync import LabelsSync, make_nuclei_layer
 from .layers import LayerStore
 from .points_sync import PointsSync, fill_points, make_points
@@ -108,6 +108,7 @@ class Scene:
         self._nuclei: LabelsSync | None = None
         self._reference: ReferenceSync | None = None
         self._ghosts_stale = False
+        self._closed = False
         self._shapes: ShapeTool | None = None
         write_tag(image, IMAGE, session)
 
@@ -208,6 +209,11 @@ class Scene:
 
     def close(self) -> None:
         """Stop watching; the layers stay in the viewer."""
+        self._closed = True
+        for slot in self.store.slots:
+            layer = self.store.get(slot)
+            if layer is not None:
+                unbind_keys(layer, slot.role)
         for sync in (self._points, self._nuclei, self._reference):
             if sync is not None:
                 sync.close()
@@ -298,7 +304,7 @@ class Scene:
             while event.type == "mouse_move":
                 moved = True
                 yield
-            if not moved and str(layer.mode) == "pan_zoom":
+            if not moved and str(layer.mode) == "pan_zoom" and not self._closed:
                 y, x = (float(value) for value in layer.world_to_data(event.position)[-2:])
                 self._host.clicked(role, (y, x), frozenset(map(str, event.modifiers)))
 

@@ -7,7 +7,7 @@ from typing import Any
 import napari
 import napari.viewer
 from napari.utils.notifications import show_error, show_warning
-from qtpy.QtCore import QCoreApplication, QEvent
+from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QHBoxLayout,
@@ -49,6 +49,7 @@ class SproutDock(QWidget):
         self.export = ExportTab(self.sessions)
         self.status = StatusBar(self.sessions)
         self._help: HelpPanel | None = None
+        self._docked = False
         self.tabs = QTabWidget()
         for title, tab in (
             ("Segment", self.segment),
@@ -97,10 +98,7 @@ class SproutDock(QWidget):
         sessions.history_changed.connect(self._show_history)
         sessions.failed.connect(show_error)
         sessions.said.connect(self._say)
-        app = QCoreApplication.instance()
-        if app is not None:
-            app.aboutToQuit.connect(sessions.close)
-        # Whatever becomes of this widget, no thread may outlive it.
+        # With the window goes this widget: its threads end soon after.
         self.destroyed.connect(sessions.close)
 
     def _say(self, text: str) -> None:
@@ -117,10 +115,16 @@ class SproutDock(QWidget):
         self.sessions.close()
 
     def event(self, event: QEvent | None) -> bool:
-        """Shut down when Qt is about to delete the widget."""
-        if event is not None and event.type() == QEvent.Type.DeferredDelete:
-            self.shut_down()
+        """Shut down when a person closes the dock: napari then takes the widget out of it."""
+        if event is not None and event.type() == QEvent.Type.ParentChange:
+            QTimer.singleShot(0, self._close_if_taken_out)
         return super().event(event)
+
+    def _close_if_taken_out(self) -> None:
+        if self.parent() is None and self._docked:
+            self.shut_down()
+            self.deleteLater()
+        self._docked = self.parent() is not None
 
     # What a person does
 

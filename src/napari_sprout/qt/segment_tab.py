@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QHBoxLayout, QMessageBox
 
 from ..core.session import Session
 from ..core.settings import Settings
-from ..core.stages import STAGES, Stage, reads
+from ..core.stages import STAGES, Stage, needed, reads
 from .earlier_box import EarlierBox
 from .fold import Fold
 from .image_form import NO_IMAGE, ImageForm
@@ -80,7 +80,7 @@ class SegmentTab(Tab):
         self.image.changed.connect(self._edited)
         self.earlier.decided.connect(self.show_all)
         self.stages.chosen.connect(lambda _: self._show_buttons())
-        self._sessions.current_changed.connect(self.show_all)
+        self._sessions.current_changed.connect(self._show_other)
         self._sessions.progress.connect(self.stages.advance)
         self._sessions.stage_finished.connect(self.stages.finish)
         self._sessions.busy.connect(self._busy)
@@ -97,16 +97,20 @@ class SegmentTab(Tab):
         self._show_stages()
         self._show_buttons()
 
+    def _show_other(self) -> None:
+        """Show another image, or another session of the same."""
+        self.stages.forget()
+        self.show_all()
+
     def _show_stages(self) -> None:
         controller, draft = self._sessions.current, self._sessions.draft
-        if controller is None or draft is None:
-            self.stages.show_state(lambda _: False, lambda _: False)
-        elif not controller.is_running:
+        if controller is not None and draft is not None and not controller.is_running:
             session = controller.session
             touched = touched_stages(session.settings, draft.settings)
             self.stages.show_state(
                 lambda stage: stage not in touched and session.is_current(stage),
                 lambda stage: was_made(session, stage),
+                needed(Stage.NUCLEI, draft.settings),
             )
 
     def _show_buttons(self) -> None:

@@ -205,7 +205,7 @@ class Sessions:
         self._prepare(submit, work, done)
 
     def close(self) -> None:
-        """Stop all work and wait for the units under way; everything done is kept."""
+        """Stop all work within one unit, without waiting; everything done is kept."""
         if self._closed:
             return
         self._closed = True
@@ -214,13 +214,10 @@ class Sessions:
         layers.events.removed.disconnect(self._removed)
         layers.selection.events.active.disconnect(self._activated)
         for submit in list(self._opening):
-            submit.close()
+            submit.retire()
         self._opening.clear()
-        for controller, submit in list(self._workers.items()):
-            controller.close()
-            submit.close(_closing(controller.project))
-        self._workers.clear()
-        self.registry.close_all()
+        for controller in list(self._workers):
+            self._let_go(controller)
 
     # How it is done
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 
 from psygnal import Signal
@@ -33,6 +33,7 @@ class State(StrEnum):
     DONE = "done"
     STALE = "out of date"
     STOPPED = "stopped"
+    UNUSED = "not needed"
 
 
 class StageList(QTableWidget):
@@ -103,8 +104,8 @@ class StageList(QTableWidget):
 
     @property
     def all_done(self) -> bool:
-        """Whether every stage is up to date."""
-        return all(map(self.is_done, self._stages))
+        """Whether every stage that is needed is up to date."""
+        return {*map(self.state_of, self._stages)} <= {State.DONE, State.UNUSED}
 
     def begin(self) -> None:
         """Show that a run has begun."""
@@ -127,7 +128,19 @@ class StageList(QTableWidget):
             self._write(stage, 2, duration(self._clock() - self._begun[stage]))
         self._write(stage, 1, str(State.DONE))
 
-    def show_state(self, current: Callable[[Stage], bool], made: Callable[[Stage], bool]) -> None:
+    def forget(self) -> None:
+        """Show nothing of an earlier run: another image was chosen."""
+        self._running = None
+        for stage in self._stages:
+            self._write(stage, 1, str(State.WAITING))
+            self._write(stage, 2, "")
+
+    def show_state(
+        self,
+        current: Callable[[Stage], bool],
+        made: Callable[[Stage], bool],
+        used: Collection[Stage],
+    ) -> None:
         """Show what is there while nothing runs.
 
         Parameters
@@ -136,9 +149,13 @@ class StageList(QTableWidget):
             Whether a stage's output is there and fits the settings.
         made
             Whether a stage has any output.
+        used
+            The stages that the settings ask for.
         """
         for stage in self._stages:
-            if current(stage):
+            if stage not in used:
+                state = State.UNUSED
+            elif current(stage):
                 state = State.DONE
             elif made(stage):
                 state = State.STALE
@@ -147,9 +164,8 @@ class StageList(QTableWidget):
             else:
                 state = State.WAITING
             self._write(stage, 1, str(state))
-            if state is State.WAITING:
+            if state in (State.WAITING, State.UNUSED):
                 self._write(stage, 2, "")
-        self._running = None
 
     def _text(self, stage: Stage, column: int) -> str:
         item = self.item(self._stages.index(stage), column)

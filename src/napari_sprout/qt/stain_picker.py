@@ -21,6 +21,8 @@ STEPS: Final = (
 )
 _REACH: Final = 2
 """Pixels around the clicked one that are averaged: single pixels are noisy."""
+_STILL: Final = 4.0
+"""Screen pixels that the mouse may move in a click."""
 
 
 class StainPicker:
@@ -79,12 +81,12 @@ class StainPicker:
             self.cancel("The image was closed.")
 
     def _click(self, layer: Image, event: Any) -> Iterator[None]:
-        moved = False
+        pressed = np.array(event.pos, dtype=float)
         yield
         while event.type == "mouse_move":
-            moved = True
             yield
-        if not moved:
+        # A hand is never quite still; further than this it moves the image.
+        if np.abs(np.array(event.pos, dtype=float) - pressed).max() <= _STILL:
             self.take(event.position)
 
     def take(self, position: tuple[float, ...]) -> None:
