@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fakes import FakeSegmenter
 from napari_sprout.core.synthetic import SyntheticImage, synthetic_he
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -38,3 +39,8 @@ def reference_dir() -> Path:
 @pytest.fixture(scope="session")
 def synthetic() -> SyntheticImage:
     return synthetic_he(shape=(192, 224), n_nuclei=20, seed=7)
+
+
+@pytest.fixture(scope="session")
+def fake_type() -> type[FakeSegmenter]:
+    return FakeSegmenter

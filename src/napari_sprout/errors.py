@@ -7,6 +7,8 @@ command line prints that sentence alone; the plugin shows it in a notification.
 
 from __future__ import annotations
 
+import warnings
+
 
 class SproutError(Exception):
     """Base of every error this package raises on purpose."""
@@ -14,6 +16,10 @@ class SproutError(Exception):
 
 class ImageError(SproutError):
     """An image that cannot be read or segmented."""
+
+
+class UnsuitableImageError(ImageError):
+    """A sound file that holds another kind of picture than one H&E image in colour."""
 
 
 class SettingsError(SproutError):
@@ -38,3 +44,17 @@ class StoppedError(SproutError):
 
 class SproutWarning(UserWarning):
     """Something a person should know, though a result was made."""
+
+
+def warn(text: str) -> None:
+    """Tell whoever called what a person should know, as a :class:`SproutWarning`.
+
+    Python's warnings are one for the whole process: what works in a thread of its
+    own is given something else to tell such sentences to.
+
+    Parameters
+    ----------
+    text
+        One sentence, as in an error.
+    """
+    warnings.warn(text, SproutWarning, stacklevel=3)

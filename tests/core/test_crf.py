@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from napari_sprout.core.crf import affinity, mean_field, refine
+from napari_sprout.core.crf import affinity, mean_field
 from napari_sprout.errors import ImageError, SettingsError
 
 OPTIONS = {
@@ -19,6 +19,12 @@ OPTIONS = {
     "position_sigma": 2.0,
     "density_sigma": 0.15,
 }
+
+
+def refine(probability: Tensor, density: Tensor, **options: float) -> Tensor:
+    """Both steps in one."""
+    updates = {name: options.pop(name) for name in ("iterations", "weight")}
+    return mean_field(probability, affinity(density, **options), **updates)
 
 
 def random_maps(shape: tuple[int, ...], seed: int = 0) -> tuple[Tensor, Tensor]:

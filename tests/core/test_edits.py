@@ -19,8 +19,10 @@ from napari_sprout.core.edits import (
     LockNuclei,
     MergeNuclei,
     MovePrompt,
+    OpenNuclei,
     PaintNucleus,
     PaintReference,
+    RefineNuclei,
     RemoveNuclei,
     RestoreCandidate,
     SplitNucleus,
@@ -47,6 +49,9 @@ EDITS: list[Edit] = [
     ChooseAnswer(3, 2),
     ChangeSettings(Settings().to_dict()),
     PaintReference("background", (0, 0, 2, 3), MASK),
+    OpenNuclei(((3, (0, 0, 2, 3), MASK), (2_000_000_000, (4, 4, 6, 7), ~MASK))),
+    OpenNuclei(()),
+    RefineNuclei((3, 1)),
 ]
 
 

@@ -9,6 +9,7 @@ import typer
 
 from .batch import run_batch
 from .jobs import Job
+from .options import Device
 
 
 def demo_command(
@@ -16,9 +17,7 @@ def demo_command(
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="DIR", help="Folder for the results.")
     ] = Path("demo_output"),
-    device: Annotated[
-        str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, mps.")
-    ] = "auto",
+    device: Device = "auto",
 ) -> None:
     """Segment the two sample images that come with the program."""
     from ..core.settings import Settings

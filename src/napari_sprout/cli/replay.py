@@ -14,6 +14,7 @@ import typer
 from ..errors import OutputError, ProjectError, SproutWarning
 from .batch import Summary
 from .jobs import Job
+from .options import Device, Geojson, Output, Quiet
 from .report import Report
 
 
@@ -22,32 +23,17 @@ def replay_command(
         Path,
         typer.Argument(metavar="FOLDER", help="The project: NAME.sprout.", show_default=False),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Folder for the results; made if needed.",
-            show_default=False,
-        ),
-    ],
+    output: Output,
     image: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where the image is, if it is not found."),
     ] = None,
-    geojson: Annotated[
-        bool, typer.Option("--geojson", help="Also save the outlines as GeoJSON for QuPath.")
-    ] = False,
-    device: Annotated[
-        str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, mps.")
-    ] = "auto",
+    geojson: Geojson = False,
+    device: Device = "auto",
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace results that are there already.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show warnings and errors alone.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Repeat every run and every correction of a project, and write its nuclei.
 

@@ -10,6 +10,7 @@ import typer
 
 from .batch import run_batch
 from .jobs import Job
+from .options import Device, Geojson, Output, Quiet
 
 if TYPE_CHECKING:
     from ..core.settings import Settings
@@ -25,16 +26,7 @@ def segment_command(
             show_default=False,
         ),
     ],
-    output: Annotated[
-        Path,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="DIR",
-            help="Folder for the results; made if needed.",
-            show_default=False,
-        ),
-    ],
+    output: Output,
     mpp: Annotated[
         float | None,
         typer.Option(help="Pixel size in um, if the files state none or a wrong one."),
@@ -47,19 +39,13 @@ def segment_command(
         bool,
         typer.Option("--stage-images", help="Also save every intermediate map as a picture."),
     ] = False,
-    geojson: Annotated[
-        bool, typer.Option("--geojson", help="Also save the outlines as GeoJSON for QuPath.")
-    ] = False,
-    device: Annotated[
-        str, typer.Option(help="Where to compute: auto, cpu, cuda, cuda:1, mps.")
-    ] = "auto",
+    geojson: Geojson = False,
+    device: Device = "auto",
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Redo images that are finished already.")
     ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Show warnings and errors alone.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Label every nucleus of H&E images.
 
@@ -92,4 +78,8 @@ def _settings(path: Path | None, seed: int | None) -> Settings:
     from ..io.settings_file import read_settings
 
     settings = Settings() if path is None else read_settings(path)
+    if settings.prompts.source == "given":
+        from ..core.given import required
+
+        required(None)
     return settings if seed is None else dataclasses.replace(settings, seed=seed)

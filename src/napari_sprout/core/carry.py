@@ -4,24 +4,30 @@ What a person has touched stays: points placed or moved, chosen answers, drawn a
 locked masks, with the ids that they have. What a person has taken away stays away.
 A new run places its own points anew; one that stands where a touched point stands,
 or stood before it was moved or deleted, is that point and is not placed again.
+
+Nuclei made elsewhere are pinned as they were opened, but for those that a person has
+touched since. Newly opened they take the place of everything but what is locked; what
+was there before comes back when that is undone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from .crops import slices
+from .crops import slices, subtract, tight
+from .edits import Piece
 from .instances import Prompt
 from .labels import on_full_grid
 from .prompts import nearest_negatives
 from .redecode import decoding, serve, would_serve
 from .resolve import resolve_all
-from .state import Ground, Served, State
+from .state import Ground, Served, State, hand_drawn
+from .tables import MaskTable
 from .transaction import Transaction
 
 HAND_IDS = 100_000
@@ -49,20 +55,17 @@ def begin(ground: Ground, old: State | None) -> Generator[tuple[int, int], None,
     tuple of int
         Units of work done, and in all.
     """
-    prompts = ground.prompts.prompts
-    base = old.hand_base if old else 1 + max((prompt.id for prompt in prompts), default=0)
-    same = _matches(prompts, old, ground) if old else {}
-    dropped = set(same) | (_inside_fixed(prompts, old) if old else set())
-    numbers = _numbers(prompts, dropped, base, _touched(old) if old else set())
-    labels = np.zeros(ground.scale.full, dtype=np.int32)
-    state = State(ground, labels, base)
-    stale = _place_automatic(state, numbers)
-    if old is None or not _has_hand_work(old):
-        _take_result(state, numbers)
+    plan = _plan(ground, old) if ground.opened is None else _plan_opened(ground, old)
+    state = State(ground, np.zeros(ground.scale.full, dtype=np.int32), plan.base)
+    stale = _place_automatic(state, plan.numbers)
+    if ground.opened is None and not plan.touched:
+        _take_result(state, plan.numbers)
         return state
     edit = Transaction(state)
-    matched = {ident: number for number, ident in same.items()}
-    again = sorted(stale | _place_by_hand(edit, old, matched))
+    if old is not None:
+        stale |= _place_by_hand(edit, old, plan)
+    _pin_opened(state, plan)
+    again = sorted(stale)
     for ident in again:
         edit.put(state.served, ident, serve(state, state.prompts[ident]))
     for done in decoding(edit, again):
@@ -73,14 +76,101 @@ def begin(ground: Ground, old: State | None) -> Generator[tuple[int, int], None,
     return state
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What goes into a new state.
+
+    Attributes
+    ----------
+    base
+        First of the ids kept free for a person.
+    touched
+        Ids of the old state whose hand work is carried over.
+    same
+        The run's own ids to the touched ids whose points they are again.
+    numbers
+        The run's own ids to those that they get; others are not placed.
+    pieces
+        Nuclei made elsewhere as they are pinned, under the run's own ids.
+    """
+
+    base: int
+    touched: set[int]
+    same: dict[int, int]
+    numbers: dict[int, int]
+    pieces: tuple[Piece, ...] = ()
+
+
+def _plan(ground: Ground, old: State | None) -> Plan:
+    """Plan the state of a run that has placed its points itself."""
+    prompts = ground.prompts.prompts
+    if old is None:
+        ids = [prompt.id for prompt in prompts]
+        return Plan(1 + max(ids, default=0), set(), {}, {ident: ident for ident in ids})
+    touched = _touched(old)
+    same = _matches(prompts, old, ground)
+    dropped = set(same) | _inside_fixed(prompts, old, touched)
+    # Nuclei made elsewhere may be opened again in settings: their numbers stay free.
+    taken = touched | (ground.given.ids if ground.given else set())
+    numbers = _numbers(prompts, dropped, old.hand_base, taken)
+    return Plan(old.hand_base, touched, same, numbers)
+
+
+def _plan_opened(ground: Ground, old: State | None) -> Plan:
+    """Plan the state of a run that began with nuclei made elsewhere."""
+    prompts = ground.prompts.prompts
+    pieces = ground.opened.pieces if ground.opened else ()
+    if old is None:
+        numbers = {prompt.id: prompt.id for prompt in prompts}
+        return Plan(1 + max(numbers), set(), {}, numbers, pieces)
+    negatives = tuple(prompt for prompt in prompts if prompt.kind == "negative")
+    if ground.opened is old.ground.given:
+        touched = _touched(old)
+        same = {ident: ident for ident in touched & old.given.keys()}
+        same |= _matches(negatives, old, ground)
+    else:
+        touched, same = set(old.locks), {}
+    # The nuclei themselves keep their numbers, whatever a person was to be given.
+    base = max(old.hand_base, *(1 + ident for ident, _, _ in pieces))
+    left = _beside(pieces, old, touched)
+    placed = {ident for ident, _, _ in left}.union(prompt.id for prompt in negatives)
+    dropped = {prompt.id for prompt in prompts} - placed | set(same)
+    return Plan(base, touched, same, _numbers(prompts, dropped, base, touched), left)
+
+
+def _beside(pieces: tuple[Piece, ...], old: State, touched: set[int]) -> tuple[Piece, ...]:
+    """Take from nuclei made elsewhere the pixels of those that a person has drawn or locked.
+
+    One that loses more than half is left out: it is drawn or locked already.
+    """
+    fixed = MaskTable()
+    for ident in touched:
+        own = old.fixed(ident)
+        if own is not None:
+            fixed[ident] = own
+    found: list[Piece] = []
+    for ident, box, mask in pieces:
+        others = [(fixed[other].box, fixed[other].mask) for other in fixed.near(box)]
+        left = subtract(box, mask, others) if others else mask
+        shrunk = tight(box, left)
+        if shrunk is not None and 2 * np.count_nonzero(left) >= np.count_nonzero(mask):
+            found.append((ident, *shrunk))
+    return tuple(found)
+
+
+def _pin_opened(state: State, plan: Plan) -> None:
+    """Pin nuclei made elsewhere, those that no person has touched."""
+    for ident, box, mask in plan.pieces:
+        number = plan.numbers.get(ident)
+        if number is not None:
+            state.given[number] = state.pins[number] = hand_drawn(number, box, mask)
+
+
 def _touched(old: State) -> set[int]:
     """Return the ids that a person has touched: no other nucleus may get them."""
     by_hand = {ident for ident, prompt in old.prompts.items() if prompt.source == "hand"}
-    return by_hand.union(old.pins, old.locks, old.removed, old.origins)
-
-
-def _has_hand_work(old: State) -> bool:
-    return bool(_touched(old))
+    pinned = {ident for ident in old.pins if not old.as_given(ident)}
+    return by_hand.union(pinned, old.locks, old.removed, old.origins)
 
 
 def _numbers(
@@ -132,11 +222,13 @@ def _working(prompts: list[Prompt], ground: Ground) -> NDArray[np.float64]:
     return ground.scale.to_working(places.reshape(-1, 2))
 
 
-def _inside_fixed(prompts: tuple[Prompt, ...], old: State) -> set[int]:
+def _inside_fixed(prompts: tuple[Prompt, ...], old: State, touched: set[int]) -> set[int]:
     """Find the new positive points inside masks that a person has drawn or locked."""
     fixed = np.zeros(old.labels.shape, dtype=bool)
-    for mask in (*old.pins.values(), *old.locks.values()):
-        fixed[slices(mask.box)] |= mask.mask
+    for ident in touched:
+        for mask in (old.pins.get(ident), old.locks.get(ident)):
+            if mask is not None:
+                fixed[slices(mask.box)] |= mask.mask
     return {
         prompt.id
         for prompt in prompts
@@ -194,27 +286,28 @@ def _take_result(state: State, numbers: dict[int, int]) -> None:
     state.labels[:] = lookup[result.labels]
 
 
-def _place_by_hand(edit: Transaction, old: State, matched: dict[int, int]) -> set[int]:
+def _place_by_hand(edit: Transaction, old: State, plan: Plan) -> set[int]:
     """Place what a person has touched; return the prompts to decode anew."""
-    state = edit.state
-    state.answers.update(old.answers)
-    state.pins.update(old.pins)
-    state.locks.update(old.locks)
-    state.removed.update(old.removed)
-    state.origins.update(old.origins)
+    state, touched = edit.state, plan.touched
+    for name in ("answers", "pins", "locks", "removed", "origins", "kept"):
+        before, after = getattr(old, name), getattr(state, name)
+        after.update({ident: before[ident] for ident in before if ident in touched})
+    if state.ground.given is old.ground.given:
+        state.given.update({i: mask for i, mask in old.given.items() if i in touched})
+    matched = {ident: number for number, ident in plan.same.items()}
+    prompts = {ident: old.prompts[ident] for ident in sorted(touched & set(old.prompts))}
     again: set[int] = set()
-    for ident in sorted(_touched(old) & set(old.prompts)):
-        prompt = old.prompts[ident]
-        if prompt.source != "hand" and ident in matched:
+    for ident, prompt in prompts.items():
+        placed = prompt
+        if ident in matched and (prompt.source != "hand" or state.ground.opened is not None):
             state.regions[ident] = matched[ident]
         else:
             # No region of this run proposed it: a person alone stands for it now.
-            prompt = replace(prompt, source="hand")
-        state.prompts[ident] = prompt
+            placed = replace(prompt, source="hand")
+        state.prompts[ident] = placed
         if prompt.kind == "positive":
             again.add(ident)
-    for ident in sorted(_touched(old) & set(old.prompts)):
-        prompt = state.prompts[ident]
+    for prompt in prompts.values():
         if prompt.kind == "negative":
             again |= would_serve(state, prompt.y, prompt.x)
     return again

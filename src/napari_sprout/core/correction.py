@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,13 @@ from ..errors import SproutError, StoppedError
 from . import labels as label_images
 from .carry import begin
 from .crops import slices
-from .edits import ChangeSettings, Edit, PaintReference, ReferenceSide
-from .handlers import HANDLERS, check_drawn
+from .edits import Edit
+from .handlers import HANDLERS
 from .history import History, RunStep, Step
+from .inputs import input_step, take_inputs
 from .instances import Box, Candidate, Nucleus, Prompt
 from .resolve import resolve_around
 from .session import Progress, Session
-from .settings import Settings
 from .stages import Stage, needed
 from .state import Ground, State
 from .suppression import Rejection
@@ -128,7 +128,10 @@ class Correction:
     @property
     def suppressed(self) -> Mapping[int, Rejection]:
         """Why the masks that are no nuclei are none."""
-        return MappingProxyType(self.state.rejected)
+        state = self.state
+        covered = state.full.keys() - state.areas.keys() - state.rejected.keys()
+        found = {i: Rejection("covered", None, state.scores.get(i, 0.0)) for i in sorted(covered)}
+        return MappingProxyType({**state.rejected, **found})
 
     @property
     def areas(self) -> Mapping[int, int]:
@@ -142,7 +145,7 @@ class Correction:
 
     @property
     def pinned(self) -> frozenset[int]:
-        """Nuclei drawn, merged, split or restored by hand, which later runs keep."""
+        """Nuclei drawn, merged, split or restored by hand, or made elsewhere: runs keep them."""
         return frozenset(self.state.pins)
 
     @property
@@ -159,7 +162,8 @@ class Correction:
         """Return an id for a new prompt or nucleus, another one at each call."""
         with self._numbering:
             self._handed = max(self._handed + 1, self.state.hand_base)
-            while self.state.knows(self._handed):
+            given = self.session.given.ids if self.session.given else ()
+            while self.state.knows(self._handed) or self._handed in given:
                 self._handed += 1
             return self._handed
 
@@ -333,19 +337,10 @@ class Correction:
 
     def _changed_inputs(self, edit: Edit) -> Step | None:
         """Change what the next run is given; None for an edit of another kind."""
-        session = self.session
-        if isinstance(edit, ChangeSettings):
-            settings = (session.settings, Settings.from_dict(edit.values))
-            session.settings = settings[1]
-            return Step(edit, settings=settings)
-        if isinstance(edit, PaintReference):
-            mask = check_drawn(edit.box, edit.mask, session.image.shape)
-            if not mask.size or edit.which not in get_args(ReferenceSide):
-                raise SproutError("Draw some pixels of the foreground or of the background.")
-            painted = (session.painted, (*session.painted, replace(edit, mask=mask)))
-            session.painted = painted[1]
-            return Step(edit, painted=painted)
-        return None
+        step = input_step(self.session, edit)
+        if step is not None:
+            take_inputs(self.session, step, forward=True)
+        return step
 
     def _travelled(self, step: Step, forward: bool) -> Change:
         """Take a step, and the run that belongs to it, in one direction."""
@@ -365,10 +360,7 @@ class Correction:
         return replace(change, ids=ids, box=box, prompts_changed=True)
 
     def _take(self, step: Step, forward: bool) -> None:
-        if step.settings is not None:
-            self.session.settings = step.settings[forward]
-        if step.painted is not None:
-            self.session.painted = step.painted[forward]
+        take_inputs(self.session, step, forward)
         if step.delta is not None:
             (step.delta.redo if forward else step.delta.undo)(self.state)
 

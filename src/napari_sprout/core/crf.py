@@ -150,26 +150,6 @@ def mean_field(
     return refined
 
 
-def refine(
-    probability: Tensor,
-    density: Tensor,
-    *,
-    iterations: int,
-    weight: float,
-    radius: int,
-    position_sigma: float,
-    density_sigma: float,
-) -> Tensor:
-    """Refine class probabilities so that they follow the stain: both steps in one.
-
-    See :func:`affinity` and :func:`mean_field` for parameters and errors.
-    """
-    kernels = affinity(
-        density, radius=radius, position_sigma=position_sigma, density_sigma=density_sigma
-    )
-    return mean_field(probability, kernels, iterations=iterations, weight=weight)
-
-
 def _offsets(radius: int, shape: tuple[int, int]) -> list[Shift]:
     """Return one offset of each opposite pair in the window, centre left out, that fits `shape`."""
     return [

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import SproutError
 from .instances import Box
 
 Mask = NDArray[np.bool_]
@@ -25,6 +28,40 @@ def tight(box: Box, mask: Mask) -> tuple[Box, Mask] | None:
     y0, y1, x0, x1 = int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
     shrunk = (box[0] + y0, box[1] + x0, box[0] + y1, box[1] + x1)
     return shrunk, np.ascontiguousarray(mask[y0:y1, x0:x1])
+
+
+def check_drawn(box: Box, mask: Mask, shape: tuple[int, ...]) -> Mask:
+    """Return a copy of a mask drawn by hand as booleans, if it fits its box and the image.
+
+    Raises
+    ------
+    SproutError
+        If it does not.
+    """
+    y0, x0, y1, x1 = box
+    drawn = np.array(mask, dtype=bool)
+    if drawn.shape != (y1 - y0, x1 - x0):
+        raise SproutError(f"A drawn mask of shape {drawn.shape} does not fit its box {box}.")
+    if not (0 <= y0 <= y1 <= shape[0] and 0 <= x0 <= x1 <= shape[1]):
+        raise SproutError(f"The box {box} lies outside the image of {shape[0]} x {shape[1]} px.")
+    return drawn
+
+
+def subtract(box: Box, mask: Mask, others: Iterable[tuple[Box, Mask]]) -> Mask:
+    """Return a copy of a crop's mask without the pixels of other crops."""
+    left = mask.copy()
+    for other, theirs in others:
+        y0, x0 = max(box[0], other[0]), max(box[1], other[1])
+        y1, x1 = min(box[2], other[2]), min(box[3], other[3])
+        if y0 < y1 and x0 < x1:
+            shared = theirs[slices(within((y0, x0, y1, x1), other))]
+            left[slices(within((y0, x0, y1, x1), box))] &= ~shared
+    return left
+
+
+def within(box: Box, outer: Box) -> Box:
+    """Express a box in pixels of another."""
+    return box[0] - outer[0], box[1] - outer[1], box[2] - outer[0], box[3] - outer[1]
 
 
 def fill_holes(mask: Mask) -> Mask:

@@ -120,6 +120,24 @@ class PaintReference:
     mask: Mask
 
 
+@dataclass(frozen=True, eq=False)
+class OpenNuclei:
+    """Nuclei made elsewhere, (id, box, mask) of each, to take the place of all for the next run.
+
+    A pixel that is in several belongs to the first. The settings change with them:
+    the points come from these nuclei.
+    """
+
+    pieces: tuple[Piece, ...]
+
+
+@dataclass(frozen=True)
+class RefineNuclei:
+    """Nuclei drawn by hand or made elsewhere that SAM is to draw again."""
+
+    ids: tuple[int, ...]
+
+
 Edit = (
     AddPrompt
     | MovePrompt
@@ -133,6 +151,8 @@ Edit = (
     | ChooseAnswer
     | ChangeSettings
     | PaintReference
+    | OpenNuclei
+    | RefineNuclei
 )
 
 

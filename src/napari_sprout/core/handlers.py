@@ -6,7 +6,6 @@ impossible; the transaction that it was given is then rolled back.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
@@ -15,11 +14,12 @@ import numpy as np
 
 from ..errors import SproutError
 from . import edits
-from .crops import Mask, slices, tight, union_box
+from .crops import Mask, check_drawn, slices, subtract, tight, union_box, within
 from .instances import Box, Candidate, Prompt
 from .labels import on_full_grid
 from .redecode import decode, serving, would_serve
-from .state import CERTAIN
+from .state import hand_drawn
+from .suppression import own_score
 from .transaction import Transaction
 
 LARGEST_ID = 2**31 - 1
@@ -170,6 +170,47 @@ def choose_answer(edit: Transaction, asked: edits.ChooseAnswer) -> None:
         raise SproutError(f"SAM's answer {asked.answer} for nucleus {ident} is empty: try another.")
 
 
+def refine_nuclei(edit: Transaction, asked: edits.RefineNuclei) -> None:
+    """Give nuclei SAM's outlines in the place of those drawn by hand or made elsewhere.
+
+    A nucleus of which SAM's outline would leave too little beside its neighbours
+    keeps its own, as does one that SAM has no outline for.
+    """
+    state = edit.state
+    _check_some(asked.ids, "nuclei")
+    _check_nuclei(edit, asked.ids)
+    _check_unlocked(edit, asked.ids)
+    drawn = [i for i in sorted(set(asked.ids)) if i in state.pins and i in state.prompts]
+    if not drawn:
+        raise SproutError(
+            "These nuclei are SAM's outlines already, or have no point: there is nothing to refine."
+        )
+    outlines = [state.decoded[i] for i in drawn if i in state.decoded]
+    score = state.ground.settings.suppression.score
+    # In the order in which they will be painted, so that each finds what is left for it.
+    outlines.sort(key=lambda one: (-own_score(one, score), one.id))
+    if not any([_release(edit, one) for one in outlines]):
+        raise SproutError("SAM has no other outline that fits for these nuclei: they stay.")
+
+
+def _release(edit: Transaction, outline: Candidate) -> bool:
+    """Let SAM's outline take the place of a nucleus's own, if it leaves enough of it."""
+    state, ident = edit.state, outline.id
+    full = on_full_grid([outline], state.ground.scale).get(ident)
+    if full is None:
+        return False
+    near = [i for i in state.full.near(full.box) if i != ident and i not in state.rejected]
+    others = [(state.full[i].box, state.full[i].mask) for i in near]
+    free = np.count_nonzero(subtract(full.box, full.mask, others))
+    if free < max(1, state.ground.settings.suppression.min_visible * full.area):
+        return False
+    _touch(edit, ident)
+    edit.put(state.pins, ident, None)
+    edit.put(state.kept, ident, True)
+    edit.refresh(ident)
+    return True
+
+
 def _touch(edit: Transaction, ident: int) -> None:
     """Remember an automatic prompt as it was placed: a person has a say in it from now on."""
     prompt = edit.state.prompts.get(ident)
@@ -185,6 +226,7 @@ def _drop(edit: Transaction, ident: int) -> None:
     edit.put(state.served, ident, None)
     edit.put(state.answers, ident, None)
     edit.put(state.decoded, ident, None)
+    edit.put(state.kept, ident, None)
     edit.put(state.pins, ident, None)
     edit.refresh(ident)
 
@@ -192,33 +234,17 @@ def _drop(edit: Transaction, ident: int) -> None:
 def _pin(edit: Transaction, ident: int, crop: tuple[Box, Mask]) -> None:
     """Fix a nucleus's mask, less the pixels of others that are fixed."""
     state = edit.state
-    box, mask = crop[0], crop[1].copy()
-    for other in state.full.near(box):
-        fixed = state.fixed(other)
-        if other == ident or fixed is None:
-            continue
-        top, left = max(box[0], fixed.box[0]), max(box[1], fixed.box[1])
-        bottom, right = min(box[2], fixed.box[2]), min(box[3], fixed.box[3])
-        theirs = fixed.mask[slices(_within((top, left, bottom, right), fixed.box))]
-        mask[slices(_within((top, left, bottom, right), box))] &= ~theirs
-    free = tight(box, mask)
+    fixed = [state.fixed(other) for other in state.full.near(crop[0]) if other != ident]
+    others = [(one.box, one.mask) for one in fixed if one is not None]
+    free = tight(crop[0], subtract(*crop, others))
     if free is None:
         raise SproutError(
             f"Nucleus {ident} has no place: all of its pixels belong to nuclei that are locked "
             "or drawn by hand."
         )
     _touch(edit, ident)
-    edit.put(state.pins, ident, _fixed(ident, *free))
+    edit.put(state.pins, ident, hand_drawn(ident, *free))
     edit.refresh(ident)
-
-
-def _within(box: Box, outer: Box) -> Box:
-    """Express a box in pixels of another."""
-    return box[0] - outer[0], box[1] - outer[1], box[2] - outer[0], box[3] - outer[1]
-
-
-def _fixed(ident: int, box: Box, mask: Mask) -> Candidate:
-    return Candidate(ident, box, mask, CERTAIN, math.nan)
 
 
 def _visible(edit: Transaction, ident: int) -> Candidate:
@@ -227,7 +253,7 @@ def _visible(edit: Transaction, ident: int) -> Candidate:
     crop = tight(box, edit.state.labels[slices(box)] == ident)
     if crop is None:
         raise SproutError(f"Nucleus {ident} has no pixels: choose a visible one.")
-    return _fixed(ident, *crop)
+    return hand_drawn(ident, *crop)
 
 
 def _unlock(edit: Transaction, ident: int) -> None:
@@ -244,27 +270,10 @@ def _unlock(edit: Transaction, ident: int) -> None:
 
 
 def _covers(mask: Candidate, part: Candidate) -> bool:
-    y0, x0, y1, x1 = _within(part.box, mask.box)
+    y0, x0, y1, x1 = within(part.box, mask.box)
     if y0 < 0 or x0 < 0 or y1 > mask.mask.shape[0] or x1 > mask.mask.shape[1]:
         return False
     return not bool((part.mask & ~mask.mask[y0:y1, x0:x1]).any())
-
-
-def check_drawn(box: Box, mask: Mask, shape: tuple[int, ...]) -> Mask:
-    """Return a mask drawn by hand as booleans, if it fits its box and the image.
-
-    Raises
-    ------
-    SproutError
-        If it does not.
-    """
-    y0, x0, y1, x1 = box
-    drawn = np.array(mask, dtype=bool)
-    if drawn.shape != (y1 - y0, x1 - x0):
-        raise SproutError(f"A drawn mask of shape {drawn.shape} does not fit its box {box}.")
-    if not (0 <= y0 <= y1 <= shape[0] and 0 <= x0 <= x1 <= shape[1]):
-        raise SproutError(f"The box {box} lies outside the image of {shape[0]} x {shape[1]} px.")
-    return drawn
 
 
 def _drawn(edit: Transaction, box: Box, mask: Mask) -> tuple[Box, Mask] | None:
@@ -319,4 +328,5 @@ HANDLERS: dict[type[Any], Callable[[Transaction, Any], None]] = {
     edits.LockNuclei: lock_nuclei,
     edits.RestoreCandidate: restore_candidate,
     edits.ChooseAnswer: choose_answer,
+    edits.RefineNuclei: refine_nuclei,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .edits import Edit, PaintReference
+from .given import GivenNuclei
 from .settings import Settings
 from .state import State
 from .transaction import Delta
@@ -31,7 +32,7 @@ class Step:
         The edit.
     delta
         Its changes to the state.
-    settings, painted
+    settings, painted, given
         The session's, before and after.
     run
         From the state before to that after all runs between it and the next edit;
@@ -42,6 +43,7 @@ class Step:
     delta: Delta | None = None
     settings: tuple[Settings, Settings] | None = None
     painted: tuple[tuple[PaintReference, ...], tuple[PaintReference, ...]] | None = None
+    given: tuple[GivenNuclei | None, GivenNuclei | None] | None = None
     run: RunStep | None = None
 
 

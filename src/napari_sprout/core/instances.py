@@ -29,7 +29,7 @@ class Prompt:
     y, x
         Position in full-resolution pixels.
     source
-        What made it: "activation", "stain", "grid" or "hand".
+        What made it: "activation", "stain", "grid", "given" (a nucleus made elsewhere) or "hand".
     """
 
     id: int

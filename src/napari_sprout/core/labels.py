@@ -13,8 +13,8 @@ from skimage.measure import regionprops_table
 
 from ..errors import SproutError
 from .coordinates import Scale
-from .crops import fill_holes, resample, slices, tight
-from .instances import Candidate, Nucleus
+from .crops import Mask, fill_holes, resample, slices, tight
+from .instances import Box, Candidate, Nucleus
 from .suppression import ranked
 
 _EIGHT_CONNECTED = np.ones((3, 3), dtype=bool)
@@ -124,6 +124,19 @@ def on_full_grid(candidates: Iterable[Candidate], scale: Scale) -> dict[int, Can
             box, mask = shrunk[0], fill_holes(shrunk[1])
             found[candidate.id] = replace(candidate, box=box, mask=mask)
     return found
+
+
+def on_working_grid(box: Box, mask: Mask, scale: Scale) -> tuple[Box, Mask]:
+    """Bring a crop that is not empty from full-resolution to working pixels; it stays so.
+
+    One that holds no working pixel's centre becomes the pixel that it lies in.
+    """
+    found = tight(*resample(box, mask, scale.full, scale.working))
+    if found is not None:
+        return found
+    y, x = (int(v + 0.5) for v in scale.to_working(np.array([box[:2]], dtype=float))[0])
+    y, x = min(y, scale.working[0] - 1), min(x, scale.working[1] - 1)
+    return (y, x, y + 1, x + 1), np.ones((1, 1), dtype=bool)
 
 
 def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

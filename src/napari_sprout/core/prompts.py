@@ -95,16 +95,39 @@ def _ordered(labels: NDArray[np.int32], distance: NDArray[np.float32]) -> Region
     ids = ids[ids > 0]
     if len(ids) == 0:
         return Regions(np.zeros_like(labels), np.empty((0, 2)))
+    points = inner_points(labels, ids, distance)
+    order = np.lexsort((points[:, 1], points[:, 0]))
+    renumber = np.zeros(int(ids[-1]) + 1, dtype=np.int32)
+    renumber[ids[order]] = np.arange(1, len(ids) + 1)
+    return Regions(renumber[labels], points[order])
+
+
+def inner_points(
+    labels: NDArray[np.int32], ids: NDArray[np.integer], distance: NDArray[np.float32]
+) -> NDArray[np.float64]:
+    """Return the pixel nearest to each region's centroid, or its deepest if that lies outside.
+
+    Parameters
+    ----------
+    labels
+        (H, W) regions.
+    ids
+        (n,) those wanted; each must have a pixel.
+    distance
+        (H, W) how deep each pixel lies.
+
+    Returns
+    -------
+    ndarray
+        (n, 2), (y, x).
+    """
     ones = np.broadcast_to(np.float32(1), labels.shape)
-    points = np.rint(np.asarray(ndimage.center_of_mass(ones, labels, ids)))
+    points = np.rint(np.asarray(ndimage.center_of_mass(ones, labels, ids), dtype=np.float64))
     rows, columns = points.astype(int).T
     outside = labels[rows, columns] != ids
     if outside.any():
         points[outside] = np.asarray(ndimage.maximum_position(distance, labels, ids[outside]))
-    order = np.lexsort((points[:, 1], points[:, 0]))
-    renumber = np.zeros(int(ids[-1]) + 1, dtype=np.int32)
-    renumber[ids[order]] = np.arange(1, len(ids) + 1)
-    return Regions(renumber[labels], points[order].astype(float))
+    return points
 
 
 def combine(

@@ -14,6 +14,7 @@ from .._version import __version__
 from ..errors import ImageError
 from .activation import Scan
 from .coordinates import MIN_SIDE, MPP_RANGE
+from .given import GivenNuclei
 from .outputs import PromptSet, Stains, WorkingImage
 from .settings import Settings
 from .stages import Stage
@@ -58,7 +59,9 @@ def check_image(image: NDArray[np.uint8]) -> None:
         )
 
 
-def describe(outputs: Mapping[Stage, Any], settings: Settings) -> dict[str, Any]:
+def describe(
+    outputs: Mapping[Stage, Any], settings: Settings, given: GivenNuclei | None = None
+) -> dict[str, Any]:
     """Describe what made the labels, apart from the image and the model.
 
     Parameters
@@ -67,11 +70,14 @@ def describe(outputs: Mapping[Stage, Any], settings: Settings) -> dict[str, Any]
         Every stage's output.
     settings
         The settings that made them.
+    given
+        Nuclei made elsewhere.
 
     Returns
     -------
     dict
-        Plain values, ready for JSON.
+        Plain values, ready for JSON; "nuclei_given" is how many nuclei were made
+        elsewhere.
     """
     working: WorkingImage = outputs[Stage.IMAGE]
     prompts: PromptSet = outputs[Stage.PROMPTS]
@@ -88,6 +94,7 @@ def describe(outputs: Mapping[Stage, Any], settings: Settings) -> dict[str, Any]
         "stain_vectors": stains.vectors.matrix.T.tolist(),
         "stain_source": stains.vectors.source,
         "rho": rho,
+        "nuclei_given": len(given) if given and settings.prompts.source == "given" else 0,
         "seed": settings.seed,
         "settings": settings.to_dict(),
     }

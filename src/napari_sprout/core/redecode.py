@@ -76,13 +76,15 @@ def _accepted(state: State, candidate: Candidate | None) -> Candidate | None:
     """Drop what cannot be a nucleus, unless a person knows better.
 
     An answer that a person chose is taken whatever it looks like, and a point set
-    by hand says that there is a nucleus, however pale; but not how large it is.
+    by hand, or a nucleus made elsewhere, says that there is a nucleus, however
+    pale; but not how large it is.
     """
     if candidate is None or candidate.id in state.answers:
         return candidate
     ground = state.ground
+    known = candidate.id in state.given or candidate.id in state.kept
     by_hand = state.prompts[candidate.id].source == "hand"
-    stained = 0.0 if by_hand else ground.stained
+    stained = 0.0 if by_hand or known else ground.stained
     kept = plausible([candidate], ground.settings.decoding, ground.scale.mpp, stained)
     return kept[0] if kept else None
 
@@ -109,8 +111,19 @@ def _point_prompts(state: State, idents: list[int]) -> PointPrompts:
 
 
 def _region(state: State, ident: int) -> int:
-    by_hand = state.prompts[ident].source == "hand"
-    return 0 if by_hand else state.regions.get(ident, 0)
+    """Return the region that stands for a nucleus; 0 if its point has left it.
+
+    A point moved by hand leaves a region that the method had proposed, wherever it
+    goes, but a nucleus made elsewhere only when it is outside.
+    """
+    region = state.regions.get(ident, 0)
+    if state.prompts[ident].source != "hand" or not region:
+        return region
+    served, regions = state.served[ident], state.ground.prompts.regions
+    row, column = round(served.y), round(served.x)
+    inside = 0 <= row < regions.shape[0] and 0 <= column < regions.shape[1]
+    stays = state.ground.opened is not None and inside and regions[row, column] == region
+    return region if stays else 0
 
 
 def suggestion(state: State, ident: int) -> tuple[Box, Mask] | None:
@@ -122,7 +135,7 @@ def suggestion(state: State, ident: int) -> tuple[Box, Mask] | None:
     """
     ground = state.ground
     radius = ground.settings.decoding.hand_radius / ground.scale.mpp
-    if state.prompts[ident].source != "hand" or radius <= 0:
+    if state.prompts[ident].source != "hand" or radius <= 0 or _region(state, ident):
         return None
     served = state.served[ident]
     y, x = served.y, served.x

@@ -49,7 +49,8 @@ class ReviewRow:
         Mean under the nucleus, in optical density.
     agreement
         IoU of the region that proposed the point and SAM's mask, 0 to 1: COIN's
-        confidence. NaN without a region or for a mask drawn by hand.
+        confidence. NaN without a region or for a mask drawn by hand; for a nucleus
+        made elsewhere, as it was opened, the IoU of its mask and SAM's.
     doubt
         0 (sure) to 1, see :func:`doubt`.
     locked, pinned
@@ -123,7 +124,7 @@ def review_rows(
                 agreement=alike,
                 doubt=doubt(nucleus.predicted_iou, alike, ident in state.locks),
                 locked=ident in state.locks,
-                pinned=ident in state.pins,
+                pinned=ident in state.pins and not state.as_given(ident),
                 reviewed=ident in reviewed or ident in state.locks,
             )
         )
@@ -149,14 +150,19 @@ def doubt(predicted_iou: float, agreement: float, locked: bool = False) -> float
 def agreement(state: State, ident: int) -> float:
     """Return the IoU of the region that proposed a point and SAM's mask; NaN without either.
 
+    Of a nucleus made elsewhere it is that of its own mask and SAM's; 0 if SAM has none.
+
     Source: COIN (Jo et al. 2025), instance-level confidence score.
     """
     prompt, mask = state.prompts.get(ident), state.decoded.get(ident)
     region = state.regions.get(ident, 0)
-    if prompt is None or mask is None or not region or ident in state.pins:
+    if prompt is None or not region or prompt.source == "hand":
         return math.nan
-    if prompt.source == "hand":
+    if ident in state.pins and not state.as_given(ident):
         return math.nan
+    if mask is None:
+        # A nucleus made elsewhere, where SAM sees none.
+        return 0.0 if state.as_given(ident) else math.nan
     regions = state.ground.prompts.regions
     inside = regions[slices(mask.box)] == region
     shared = int(np.count_nonzero(inside & mask.mask))

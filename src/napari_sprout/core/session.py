@@ -20,6 +20,7 @@ from ..models.protocols import PromptableSegmenter
 from ..models.weights import load_segmenter, resolve_device, weights_sha256
 from .activation import Scan
 from .edits import PaintReference, edit_to_json
+from .given import GivenNuclei, required
 from .instances import Nucleus
 from .outputs import Nuclei, Stains
 from .prototypes import Prototypes
@@ -69,6 +70,9 @@ class Session:
     ----------
     painted
         What a person has drawn into the reference masks; assign and run again.
+    given
+        Nuclei made elsewhere, None without any; assign and run again. They are used
+        while the setting ``prompts.source`` is "given".
 
     Raises
     ------
@@ -99,6 +103,7 @@ class Session:
         self.mpp = None if mpp is None else float(mpp)
         self._settings = settings or Settings()
         self.painted: tuple[PaintReference, ...] = ()
+        self.given: GivenNuclei | None = None
         self._device = device
         self._given_segmenter = segmenter
         self._loaded: tuple[str, PromptableSegmenter] | None = None
@@ -130,6 +135,11 @@ class Session:
             by :meth:`stop` from any thread or by closing the generator; finished
             stages, and tiles already encoded, stay. A run ends by itself when
             another one of the same session begins.
+
+        Raises
+        ------
+        SettingsError
+            If the settings want nuclei made elsewhere, and there are none.
         """
         # Cleared here and not in the generator: a stop before the first unit must count.
         self._stop.clear()
@@ -140,6 +150,8 @@ class Session:
         this = self._runs
         settings = self._settings
         stages = needed(until, settings)
+        if Stage.PROMPTS in stages and settings.prompts.source == "given":
+            required(self.given)
         keys = self._keys(settings)
         whole = sum(STAGES[stage].share for stage in stages)
         before = 0.0
@@ -257,7 +269,7 @@ class Session:
         """Describe the outputs at hand, which were made with `settings`."""
         outputs = {stage: output for stage, (_, output) in self._outputs.items()}
         return {
-            **describe(outputs, settings),
+            **describe(outputs, settings, self.given),
             **self._model_facts(settings.features.segmenter),
             "image_sha256": self._image_sha256,
             "mpp": self.mpp,
@@ -273,6 +285,8 @@ class Session:
             own = {group: values[group] for group in STAGES[stage].groups}
             if stage is Stage.REFERENCE and self.painted:
                 own["painted"] = [edit_to_json(stroke) for stroke in self.painted]
+            if stage is Stage.PROMPTS and self.given and settings.prompts.source == "given":
+                own["given"] = self.given.key
             text = json.dumps([stage, inputs, own], sort_keys=True)
             keys[stage] = hashlib.sha256(text.encode()).hexdigest()
         return keys
@@ -305,6 +319,7 @@ class Session:
             lambda: self._segmenter(settings.features.segmenter),
             self._tiles[1],
             self.painted,
+            self.given,
         )
 
     def _segmenter(self, name: str) -> PromptableSegmenter:

@@ -196,8 +196,8 @@ class PromptSettings(Group):
     name = "prompts"
 
     source: str = setting(
-        "activation", "What places the points: activation, the stain alone, or a plain grid.",
-        choices=("activation", "stain", "grid"),
+        "activation", "What places the points: activation, stain, a plain grid, opened nuclei.",
+        choices=("activation", "stain", "grid", "given"),
     )  # fmt: skip
     min_area: float = setting(
         6.0, "Smaller regions get no point.", low=0.0, high=1000.0, unit="um^2"

@@ -23,6 +23,7 @@ from ..models.protocols import PromptableSegmenter
 from . import activation, features, labels, masks, prompts, suppression
 from .coordinates import Scale
 from .edits import PaintReference
+from .given import GivenNuclei, given_prompts, required
 from .instances import Candidate, Prompt
 from .outputs import Encoded, Nuclei, PromptSet, Stains, WorkingImage
 from .prototypes import Prototypes, fit_prototypes, token_share
@@ -64,6 +65,7 @@ class Context:
     segmenter: Callable[[], PromptableSegmenter]
     tiles: dict[int, Tensor]
     painted: tuple[PaintReference, ...] = ()
+    given: GivenNuclei | None = None
 
     @property
     def working(self) -> WorkingImage:
@@ -200,10 +202,13 @@ def make_prompts(context: Context) -> Generator[Units, None, PromptSet]:
     yield 0, 1
     settings, tissue = context.settings, context.tissue
     scale = context.working.scale
+    reference: ReferenceMasks = context.outputs[Stage.REFERENCE]
+    if settings.prompts.source == "given":
+        given = required(context.given)
+        return given_prompts(given, reference.background, settings.prompts, scale)
     if settings.prompts.source == "grid":
         regions = prompts.grid_regions(tissue, settings.prompts, scale.mpp)
         return _prompt_set(regions, np.empty((0, 2)), tissue, scale, "grid", None)
-    reference: ReferenceMasks = context.outputs[Stage.REFERENCE]
     if settings.prompts.source == "stain":
         foreground, step = reference.sure_foreground, None
         background = reference.background
@@ -290,8 +295,10 @@ def make_masks(context: Context) -> Generator[Units, None, tuple[Candidate, ...]
         found += batch
         done += asked
         yield done, len(points)
+    # What was a nucleus elsewhere is one, however pale.
+    stained = 0.0 if settings.prompts.source == "given" else stained_limit(context)
     mpp = context.working.scale.mpp
-    return tuple(masks.plausible(found, settings.decoding, mpp, stained_limit(context)))
+    return tuple(masks.plausible(found, settings.decoding, mpp, stained))
 
 
 def make_nuclei(context: Context) -> Generator[Units, None, Nuclei]:
@@ -353,7 +360,7 @@ STAGES: dict[Stage, StageSpec] = {
 def reads(stage: Stage, settings: Settings) -> tuple[Stage, ...]:
     """Return the stages that `stage` reads directly under these settings.
 
-    Prompts from the stain or from a plain grid need no activation map.
+    Prompts from the stain, a plain grid or nuclei made elsewhere need no activation map.
     """
     direct = STAGES[stage].reads
     if stage is Stage.PROMPTS and settings.prompts.source != "activation":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -9,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .coordinates import Scale
-from .crops import resample, slices, tight
+from .crops import Mask, slices
 from .explain import Explanation
-from .instances import Candidate, Prompt
-from .labels import on_full_grid
+from .given import GivenNuclei
+from .instances import Box, Candidate, Prompt
+from .labels import on_full_grid, on_working_grid
 from .masks import TileDecoder
 from .outputs import Encoded, Nuclei, PromptSet, Stains, WorkingImage
 from .settings import Settings
@@ -53,6 +55,8 @@ class Ground:
         Working pixels per token.
     explanation
         What the scan says of every place, if the prompts came from a scan.
+    given
+        Nuclei made elsewhere, if any were opened.
     """
 
     result: Nuclei
@@ -66,6 +70,7 @@ class Ground:
     stained: float
     token: int
     explanation: Explanation | None
+    given: GivenNuclei | None = None
 
     @classmethod
     def of(cls, context: Context) -> Ground:
@@ -90,7 +95,13 @@ class Ground:
             stained_limit(context),
             encoded.tiles.grid.token,
             explanation,
+            context.given,
         )
+
+    @property
+    def opened(self) -> GivenNuclei | None:
+        """The nuclei made elsewhere, if they are what the run began with."""
+        return self.given if self.settings.prompts.source == "given" else None
 
     @cached_property
     def full_concentrations(self) -> NDArray[np.float32]:
@@ -109,16 +120,14 @@ class Ground:
 
     def competitor(self, drawn: Candidate) -> Candidate:
         """Return a mask drawn on the full grid as it competes with others, in working pixels."""
-        scale = self.scale
-        found = tight(*resample(drawn.box, drawn.mask, scale.full, scale.working))
-        if found is None:
-            # It holds no working pixel's centre: the pixel it lies in stands for it.
-            y, x = (int(v + 0.5) for v in self.to_working(drawn.box[0], drawn.box[1]))
-            y, x = min(y, scale.working[0] - 1), min(x, scale.working[1] - 1)
-            found = (y, x, y + 1, x + 1), np.ones((1, 1), dtype=bool)
-        box, mask = found
+        box, mask = on_working_grid(drawn.box, drawn.mask, self.scale)
         stain = float(self.haematoxylin[slices(box)][mask].mean(dtype=np.float64))
         return Candidate(drawn.id, box, mask, CERTAIN, stain)
+
+
+def hand_drawn(ident: int, box: Box, mask: Mask) -> Candidate:
+    """Return a mask on the full grid of which SAM has no opinion."""
+    return Candidate(ident, box, mask, CERTAIN, math.nan)
 
 
 @dataclass(frozen=True)
@@ -192,6 +201,10 @@ class State:
         Masks of nuclei that a person removed, on the full grid.
     origins
         Automatic prompts that a person has touched, as they were placed.
+    given
+        Nuclei made elsewhere, as they were opened, on the full grid.
+    kept
+        Nuclei that a person let SAM draw again.
     """
 
     ground: Ground
@@ -211,6 +224,13 @@ class State:
     locks: dict[int, Candidate] = field(default_factory=dict)
     removed: MaskTable = field(default_factory=MaskTable)
     origins: dict[int, Prompt] = field(default_factory=dict)
+    given: dict[int, Candidate] = field(default_factory=dict)
+    kept: dict[int, bool] = field(default_factory=dict)
+
+    def as_given(self, ident: int) -> bool:
+        """Whether a nucleus made elsewhere is pinned as it was opened."""
+        pinned = self.pins.get(ident)
+        return pinned is not None and pinned is self.given.get(ident)
 
     def fixed(self, ident: int) -> Candidate | None:
         """Return the mask that a person drew or locked, on the full grid."""
@@ -220,7 +240,8 @@ class State:
         """Whether a person said that there is a nucleus: then it is kept, whatever overlaps it."""
         prompt = self.prompts.get(ident)
         by_hand = prompt is not None and prompt.source == "hand"
-        return by_hand or ident in self.answers or self.fixed(ident) is not None
+        said = by_hand or ident in self.answers or ident in self.kept
+        return said or self.fixed(ident) is not None
 
     def effective(self, ident: int) -> tuple[Candidate, Candidate] | None:
         """Return an id's mask in working pixels and on the full grid; None if it has none."""

@@ -25,7 +25,7 @@ from ..errors import SproutError
 from .instances import Candidate
 from .settings import SuppressionSettings
 
-Reason = Literal["contains several", "overlap", "low score", "removed"]
+Reason = Literal["contains several", "overlap", "low score", "covered", "removed"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Rejection:
         "low score": its own score was under the threshold before any
         competition. "contains several": the containment penalty took more from
         it than its rivals did. "overlap": better masks on the same place.
+        "covered": it was kept, but too little of it is to be seen under better masks.
         "removed": a person has removed the nucleus that it stands for.
     by
         For "overlap", the id of the mask that lowered it most (it may have been
@@ -161,7 +162,7 @@ class _Contest:
         n = len(candidates)
         self.ids = [c.id for c in candidates]
         self.pinned = [c.id in pinned for c in candidates]
-        self.own = [_own_score(c, settings.score) for c in candidates]
+        self.own = [own_score(c, settings.score) for c in candidates]
         self.penalties = [
             1.0 if safe else p for p, safe in zip(penalties, self.pinned, strict=True)
         ]
@@ -233,7 +234,7 @@ class _Contest:
         self.rejected[self.ids[i]] = Rejection(reason, by, self.scores[i])
 
 
-def _own_score(candidate: Candidate, kind: str) -> float:
+def own_score(candidate: Candidate, kind: str) -> float:
     """Return the score before any penalty (Table 14)."""
     if kind == "none":
         return 1.0

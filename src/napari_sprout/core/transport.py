@@ -58,10 +58,6 @@ class TransportPlan:
         (R, N) mass each feature keeps; ``plan.sum(2) + slack`` is 1 / N.
     rho
         (R,) transported masses asked for.
-    log_b
-        (R, M + 1) logarithms of the paper's column scalings b, slack last
-        (minus infinity at rho = 1); the `warm_start` of another solve. With
-        an infinite KL weight their common shift is free: the prototypes' mean is 0.
     iterations
         Newton steps taken over all of the batch, the coarse start included.
     error
@@ -74,7 +70,6 @@ class TransportPlan:
     plan: Tensor
     slack: Tensor
     rho: Tensor
-    log_b: Tensor
     iterations: int
     error: Tensor
     converged: Tensor
@@ -131,7 +126,6 @@ def solve(
     kl_weight: float,
     tolerance: float,
     max_iterations: int,
-    warm_start: Tensor | None = None,
 ) -> TransportPlan:
     """Solve entropic partial optimal transport at every mass of `rho` (paper Eq. 4 and 14).
 
@@ -152,8 +146,6 @@ def solve(
         work is done in float64.
     max_iterations
         Most Newton steps of the whole call.
-    warm_start
-        (R, M + 1) `TransportPlan.log_b` of a similar problem.
 
     Raises
     ------
@@ -173,38 +165,16 @@ def solve(
     work = cost if resolved else cost.double()
     costs = torch.nn.functional.pad(work, (0, 1)).T.contiguous()
     problem = _Problem(costs, masses, epsilon, kl_weight)
-    left = max_iterations
-    if warm_start is None:
-        potentials, left = _start(problem, left)
-    else:
-        potentials = _warm(problem, warm_start)
+    potentials, left = _start(problem, max_iterations)
     potentials, left = _maximise(problem, potentials, tolerance, left)
     shares, error = _plan(problem, potentials)
     return TransportPlan(
         plan=shares[:, :-1].transpose(1, 2).to(cost.dtype),
         slack=shares[:, -1].to(cost.dtype),
         rho=masses,
-        log_b=_log_b(problem, potentials),
         iterations=max_iterations - left,
         error=error,
         converged=error <= tolerance,
-    )
-
-
-def balanced(
-    cost: Tensor, *, epsilon: float, tolerance: float, max_iterations: int
-) -> TransportPlan:
-    """Solve balanced optimal transport: all mass, the same to each prototype (Table 11).
-
-    As :func:`solve`; the batch has length 1.
-    """
-    return solve(
-        cost,
-        [1.0],
-        epsilon=epsilon,
-        kl_weight=math.inf,
-        tolerance=tolerance,
-        max_iterations=max_iterations,
     )
 
 
@@ -237,19 +207,6 @@ def _check_cost(cost: Tensor) -> None:
             "The image's features are not all finite numbers, so they cannot be matched; "
             "check that the image and the model's weights are undamaged."
         )
-
-
-def _warm(problem: _Problem, log_b: Tensor) -> Tensor:
-    shape = (len(problem.rho), len(problem.costs))
-    if tuple(log_b.shape) != shape:
-        raise ValueError(f"warm_start must have shape {shape}, not {tuple(log_b.shape)}.")
-    start = log_b.detach().to("cpu", torch.float64)
-    # A start made at rho = 1 says nothing of the slack.
-    slack = torch.where(start[:, -1].isneginf(), 0.0, start[:, -1])
-    real = problem.epsilon * (start[:, :-1] - slack[:, None])
-    if not bool(real.isfinite().all()):
-        raise ValueError("warm_start must be finite but for the slack column.")
-    return _with_slack(problem, real)
 
 
 def _with_slack(problem: _Problem, real: Tensor) -> Tensor:
@@ -386,13 +343,3 @@ def _plan(problem: _Problem, potentials: Tensor) -> tuple[Tensor, Tensor]:
     shares = torch.cat(parts, dim=2).div_(problem.costs.shape[1])
     target = _targets(problem, problem.rho, potentials)
     return shares, _error(problem.rho, shares.sum(2).cpu().double(), target)
-
-
-def _log_b(problem: _Problem, potentials: Tensor) -> Tensor:
-    """Return the paper's log b: the potentials in the one gauge that its updates leave alone."""
-    real, weight = potentials[:, :-1], problem.kl_weight
-    if math.isinf(weight):
-        shift = -real.mean(1)
-    else:
-        shift = weight * (torch.logsumexp(-real / weight, dim=1) - math.log(real.shape[1]))
-    return (potentials + shift[:, None]) / problem.epsilon

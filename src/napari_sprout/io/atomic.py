@@ -27,8 +27,21 @@ _NOT_ALLOWED = (
 )
 
 
-def _output_error(path: Path, exc: OSError) -> OutputError:
-    """Return the sentence that says why `path` could not be written and what to do."""
+def output_error(path: Path, exc: OSError) -> OutputError:
+    """Return the sentence that says why a file could not be written and what to do.
+
+    Parameters
+    ----------
+    path
+        The file or folder that was to be written.
+    exc
+        What the operating system said.
+
+    Returns
+    -------
+    OutputError
+        To be raised from `exc`; it names `path`.
+    """
     if isinstance(exc, PermissionError):
         reason = _NOT_ALLOWED
     else:
@@ -43,8 +56,16 @@ def _fsync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _fsync_folder(folder: Path) -> None:
-    """Make the rename itself durable, on systems where a folder can be synced."""
+def fsync_folder(folder: Path) -> None:
+    """Make new and renamed files of a folder durable, where a folder can be synced.
+
+    On other systems, Windows among them, nothing is done; no error is raised.
+
+    Parameters
+    ----------
+    folder
+        The folder that holds them. Their content must have been synced before.
+    """
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
@@ -91,9 +112,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
-        _fsync_folder(target.parent)
+        fsync_folder(target.parent)
     except OSError as exc:
-        raise _output_error(path, exc) from exc
+        raise output_error(path, exc) from exc
 
 
 @contextmanager
@@ -126,7 +147,7 @@ def filling(folder: str | Path) -> Iterator[Path]:
         for path in sorted(draft.iterdir()):
             path.replace(folder / path.name)
     except OSError as exc:
-        raise _output_error(folder, exc) from exc
+        raise output_error(folder, exc) from exc
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
@@ -171,14 +192,14 @@ def writable_folder(path: str | Path) -> Path:
             f"'{folder}' is a file, not a folder; choose another folder for the results."
         ) from exc
     except OSError as exc:
-        raise _output_error(folder, exc) from exc
+        raise output_error(folder, exc) from exc
     probe = folder / f".sprout-{secrets.token_hex(6)}"
     try:
         # A few kilobytes, flushed: an empty file can still be made on a full disk.
         probe.write_bytes(bytes(4096))
         _fsync(probe)
     except OSError as exc:
-        raise _output_error(folder, exc) from exc
+        raise output_error(folder, exc) from exc
     finally:
         with suppress(OSError):
             probe.unlink(missing_ok=True)

@@ -75,7 +75,8 @@ def results_of(correction: Correction, origin: Mapping[str, Any] | None = None) 
         for name in _OF_THE_LAST_RUN:
             metadata.pop(name, None)
         metadata |= {"settings": made_with.to_dict(), "seed": made_with.seed}
-    metadata |= {"corrected": True, **(origin or {})}
+    opened = correction.state.ground.opened
+    metadata |= {"corrected": True, "nuclei_given": len(opened or ()), **(origin or {})}
     nuclei = correction.measure()
     return Results(correction.labels.copy(), nuclei, session.image, session.mpp, metadata)
 

@@ -10,8 +10,7 @@ import itertools
 import json
 import math
 import uuid
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,10 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.instances import Nucleus
-from ..errors import ImageError, OutputError, SproutWarning
+from ..errors import ImageError, OutputError, warn
 from .atomic import replacing
 from .outlines import Polygon, fill, outlines
 from .pixel_size import checked_mpp
+from .raster import check_dimensions
+
+_Shape = tuple[int | None, list[list[NDArray[np.float64]]]]
+"""The label, if its name is one, and the polygons of a shape: each its rings, (n, 2) corners."""
 
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "https://napari-sprout/nucleus")
 _CLASS: Final = {"name": "Nucleus", "color": [0, 200, 160]}
@@ -150,7 +153,11 @@ def _measurements(nucleus: Nucleus, mpp: float | None) -> dict[str, float]:
     }
 
 
-def read_geojson(path: str | Path, shape: tuple[int, int]) -> NDArray[np.int32]:
+def read_geojson(
+    path: str | Path,
+    shape: tuple[int, int] | None = None,
+    tell: Callable[[str], None] = warn,
+) -> NDArray[np.int32]:
     """Read the nuclei of a GeoJSON file as labels.
 
     Detections and the nuclei of cells count; in a file without either, every
@@ -164,7 +171,11 @@ def read_geojson(path: str | Path, shape: tuple[int, int]) -> NDArray[np.int32]:
         A file by :func:`write_geojson`, QuPath or another program: features, a
         collection or a list of them, or bare geometries.
     shape
-        Height and width of the image, in px.
+        Height and width of the image, in px; None for the smallest image, from the
+        same corner, that holds all shapes.
+    tell
+        Called with a sentence if some shapes cover no pixel: outside the image, too
+        small, or hidden; by default that is a SproutWarning.
 
     Returns
     -------
@@ -175,15 +186,12 @@ def read_geojson(path: str | Path, shape: tuple[int, int]) -> NDArray[np.int32]:
     ------
     ImageError
         If the file is missing, unreadable, not GeoJSON, or none of its shapes
-        lies in the image.
-
-    Warns
-    -----
-    SproutWarning
-        If some shapes cover no pixel: outside the image, too small, or hidden.
+        lies in the image; without `shape`, if there are none, or they lie too far
+        from each other.
     """
     path = Path(path)
     found = list(_shapes(path))
+    shape = _extent(path, found) if shape is None else shape
     numbers = _numbers([name for name, _ in found])
     # Largest first, so that smaller ones come to lie on top.
     drawn = [[fill(polygon, shape) for polygon in polygons] for _, polygons in found]
@@ -192,8 +200,18 @@ def read_geojson(path: str | Path, shape: tuple[int, int]) -> NDArray[np.int32]:
     for index in sorted(range(len(drawn)), key=lambda index: -areas[index]):
         for (y0, x0, y1, x1), mask in drawn[index]:
             labels[y0:y1, x0:x1][mask] = numbers[index]
-    _check_covered(path, len(found), len(np.unique(labels[labels > 0])), shape)
+    _check_covered(path, len(found), len(np.unique(labels[labels > 0])), shape, tell)
     return labels
+
+
+def _extent(path: Path, found: Sequence[_Shape]) -> tuple[int, int]:
+    """Return the height and width that hold all shapes."""
+    corners = [ring.max(axis=0) for _, polygons in found for rings in polygons for ring in rings]
+    if not corners:
+        raise ImageError(f"'{path}' holds no outlines of nuclei; export the objects again.")
+    height, width = (max(0, math.ceil(side)) for side in np.max(corners, axis=0))
+    check_dimensions(path, height, width)
+    return height, width
 
 
 def _numbers(names: Sequence[int | None]) -> list[int]:
@@ -209,7 +227,9 @@ def _numbers(names: Sequence[int | None]) -> list[int]:
     ]
 
 
-def _check_covered(path: Path, total: int, visible: int, shape: tuple[int, int]) -> None:
+def _check_covered(
+    path: Path, total: int, visible: int, shape: tuple[int, int], tell: Callable[[str], None]
+) -> None:
     size = f"{shape[1]} x {shape[0]} px"
     if total and not visible:
         raise ImageError(
@@ -217,15 +237,13 @@ def _check_covered(path: Path, total: int, visible: int, shape: tuple[int, int])
             "that was exported from it, at full resolution."
         )
     if visible < total:
-        warnings.warn(
+        tell(
             f"{total - visible} of the {total} shapes in '{path}' were left out: they cover no "
-            f"pixel of this image ({size}) or lie under others.",
-            SproutWarning,
-            stacklevel=3,
+            f"pixel of this image ({size}) or lie under others."
         )
 
 
-def _shapes(path: Path) -> Iterator[tuple[int | None, list[list[NDArray[np.float64]]]]]:
+def _shapes(path: Path) -> Iterator[_Shape]:
     """Yield the name, if it is a label, and the polygons of every nucleus in a file."""
     features = list(_features(path, _document(path)))
     kinds = [_kind(feature) for feature in features]

@@ -17,7 +17,6 @@ that was cancelled, or that took the program down, is not repeated.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any, Final, TypeVar, cast
@@ -28,7 +27,7 @@ from ..core.edits import Edit, edit_from_json, edit_to_json
 from ..core.session import Progress, Session
 from ..core.settings import Settings
 from ..core.stages import Stage
-from ..errors import OutputError, ProjectError, SproutError, SproutWarning, StoppedError
+from ..errors import OutputError, ProjectError, SproutError, StoppedError, warn
 from ..models.protocols import PromptableSegmenter
 from .project import Project
 
@@ -39,7 +38,10 @@ _RUN_SHARE: Final = 50
 
 
 def run(
-    project: Project, correction: Correction, until: Stage = Stage.NUCLEI
+    project: Project,
+    correction: Correction,
+    until: Stage = Stage.NUCLEI,
+    tell: Callable[[str], None] = warn,
 ) -> Generator[Progress, None, None]:
     """Run the stages that are not up to date, and keep that in the journal.
 
@@ -53,6 +55,10 @@ def run(
         What to run, with the settings of its session.
     until
         The last stage.
+    tell
+        Called with a sentence if the finished run cannot be written down now; by
+        default that is a SproutWarning. The run will be written down before the next
+        edit is, or else that edit is refused.
 
     Yields
     ------
@@ -65,20 +71,18 @@ def run(
         If there are corrections that the journal does not know.
     StoppedError
         If :meth:`Session.stop` ended the run.
-
-    Warns
-    -----
-    SproutWarning
-        If the finished run cannot be written down now. It will be before the next
-        edit is, or else that edit is refused.
     """
     _check_known(project, correction)
     # Called here and not in the generator: a stop before the first unit must count.
-    return _run(project, correction, until, correction.run(until))
+    return _run(project, correction, until, correction.run(until), tell)
 
 
 def _run(
-    project: Project, correction: Correction, until: Stage, steps: Iterator[Progress]
+    project: Project,
+    correction: Correction,
+    until: Stage,
+    steps: Iterator[Progress],
+    tell: Callable[[str], None],
 ) -> Generator[Progress, None, None]:
     kept = any(entry.get("kind") == "run" for entry in project.entries)
     with closing(cast("Generator[Progress, None, None]", steps)):
@@ -87,15 +91,15 @@ def _run(
             # During a run nothing else changes the result.
             if correction.revision != before:
                 before, kept = correction.revision, True
-                _keep_run(project, correction)
+                _keep_run(project, correction, tell)
             yield step
         # The result changes after the last step.
         if correction.revision != before or (not kept and correction.ready):
-            _keep_run(project, correction)
+            _keep_run(project, correction, tell)
     _check_finished(correction, until)
 
 
-def _keep_run(project: Project, correction: Correction) -> None:
+def _keep_run(project: Project, correction: Correction, tell: Callable[[str], None]) -> None:
     """Write down the run that made the present result."""
     settings = correction.state.ground.settings.to_dict()
     entry = {"kind": "run", "settings": settings, "software": _SOFTWARE}
@@ -103,11 +107,7 @@ def _keep_run(project: Project, correction: Correction) -> None:
         project.append(entry)
     except OutputError as exc:
         project.owe(entry)
-        warnings.warn(
-            f"The run is finished but not saved yet, and cannot be corrected until it is. {exc}",
-            SproutWarning,
-            stacklevel=4,
-        )
+        tell(f"The run is finished but not saved yet, and cannot be corrected until it is. {exc}")
 
 
 def _lacks_run(project: Project, correction: Correction) -> bool:
@@ -230,8 +230,17 @@ def replay(
     return correction
 
 
-def replaying(project: Project, correction: Correction) -> Iterator[tuple[float, str]]:
+def replaying(
+    project: Project, correction: Correction, tell: Callable[[str], None] = warn
+) -> Generator[tuple[float, str], None, None]:
     """Do as :func:`replay` does, on a new session's correction, step by step.
+
+    Parameters
+    ----------
+    project, correction
+        What was done, and what it is done to again.
+    tell
+        Called with what :func:`replay` warns of.
 
     Yields
     ------
@@ -240,7 +249,7 @@ def replaying(project: Project, correction: Correction) -> Iterator[tuple[float,
     """
     entries = project.entries
     failed = {entry.get("entry") for entry in entries if entry.get("kind") == "failed"}
-    _warn_of_version(project)
+    _tell_of_version(project, tell)
     shares = [_RUN_SHARE if entry.get("kind") == "run" else 1 for entry in entries]
     whole, done = sum(shares), 0
     for number, (entry, share) in enumerate(zip(entries, shares, strict=True), 1):
@@ -255,7 +264,7 @@ def replaying(project: Project, correction: Correction) -> Iterator[tuple[float,
                     f"Entry {number} of {len(entries)} of '{project.folder}' cannot be done again: "
                     f"{exc}"
                 ) from exc
-            _leave_out(project, number, exc)
+            _leave_out(project, number, exc, tell)
         done += share
         yield done / whole, "replaying"
 
@@ -285,24 +294,22 @@ def _member(entry: Mapping[str, Any], name: str, kind: type[_T]) -> _T:
     return value
 
 
-def _leave_out(project: Project, number: int, reason: SproutError) -> None:
+def _leave_out(
+    project: Project, number: int, reason: SproutError, tell: Callable[[str], None]
+) -> None:
     """Say that the last entry comes to nothing, as it did or would have when it was made."""
-    warnings.warn(
+    tell(
         f"The last change in '{project.folder}' was left out, since the program ended before it "
-        f"was done and it is impossible: {reason}",
-        SproutWarning,
-        stacklevel=4,
+        f"was done and it is impossible: {reason}"
     )
     if not project.read_only:
         project.append({"kind": "failed", "entry": number})
 
 
-def _warn_of_version(project: Project) -> None:
+def _tell_of_version(project: Project, tell: Callable[[str], None]) -> None:
     makers = {str(entry["software"]) for entry in project.entries if "software" in entry}
     if others := sorted(makers - {_SOFTWARE}):
-        warnings.warn(
+        tell(
             f"The project '{project.folder}' was made with {', '.join(others)}; with "
-            f"{_SOFTWARE} its labels may differ.",
-            SproutWarning,
-            stacklevel=4,
+            f"{_SOFTWARE} its labels may differ."
         )

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.coordinates import MIN_SIDE
-from ..errors import ImageError
+from ..errors import ImageError, UnsuitableImageError
 from .pixel_size import checked_mpp
 from .png_jpeg import JPEG_SIGNATURE, PNG_SIGNATURE, read_jpeg, read_png
 from .raster import Raster
@@ -63,8 +63,9 @@ def read_image(path: str | Path, mpp: float | None = None) -> LoadedImage:
     Raises
     ------
     ImageError
-        If the file is missing, unreadable, damaged, too small, too large, not
-        in colour, or not an image.
+        If the file is missing, unreadable, damaged, too large, or not an image.
+    UnsuitableImageError
+        If the image is too small, not in colour, or one of a stack.
     SettingsError
         If `mpp` is out of range.
     """
@@ -130,7 +131,7 @@ def _to_rgb(path: Path, raster: Raster) -> NDArray[np.uint8]:
     height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         side, size = ("wide", width) if width <= height else ("high", height)
-        raise ImageError(
+        raise UnsuitableImageError(
             f"'{path}' is {size} px {side}; an image must be at least {MIN_SIDE} px on each side, "
             "so cut out a larger region."
         )
@@ -151,8 +152,8 @@ def _to_rgb(path: Path, raster: Raster) -> NDArray[np.uint8]:
     return np.ascontiguousarray(rgb)
 
 
-def _not_colour(path: Path, what: str) -> ImageError:
-    return ImageError(
+def _not_colour(path: Path, what: str) -> UnsuitableImageError:
+    return UnsuitableImageError(
         f"'{path}' {what}; the stains can only be told apart in an RGB colour image of H&E, "
         "so export the colour image."
     )
@@ -168,7 +169,7 @@ def _to_uint8(path: Path, values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     if values.dtype.kind == "f":
         return _unit_to_uint8(path, values)
     if values.dtype.kind != "u" or bits > 16:
-        raise ImageError(
+        raise UnsuitableImageError(
             f"'{path}' stores its colours as {values.dtype.name}; export it with 8 bits a channel."
         )
     if bits == 8:
@@ -186,7 +187,7 @@ def _unit_to_uint8(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
         )
     low, high = float(values.min()), float(values.max())
     if low < -1e-6 or high > 1 + 1e-6:
-        raise ImageError(
+        raise UnsuitableImageError(
             f"'{path}' holds decimal colours from {low:g} to {high:g}, where 0 to 1 is "
             "expected; export it with 8 bits a channel."
         )

@@ -13,14 +13,13 @@ import hashlib
 import json
 import os
 import threading
-import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import OutputError, ProjectError, SproutWarning
-from .atomic import _fsync_folder, _output_error, replacing
+from ..errors import OutputError, ProjectError, warn
+from .atomic import fsync_folder, output_error, replacing
 
 _RESERVED: Final = ("n", "check")
 _DIGITS: Final = 16
@@ -57,6 +56,10 @@ class Journal:
         What the project is called by; a journal of another project is refused.
     read_only
         Leave the file as it is: nothing is repaired and nothing can be appended.
+    tell
+        Called with a sentence if the last line was torn by a crash in the middle of
+        writing; by default that is a SproutWarning. The line was never acknowledged,
+        and it alone is dropped.
 
     Raises
     ------
@@ -64,23 +67,22 @@ class Journal:
         If the file is missing, unreadable or damaged, naming the line.
     OutputError
         If a torn last line cannot be repaired.
-
-    Warns
-    -----
-    SproutWarning
-        If the last line was torn by a crash in the middle of writing. It was
-        never acknowledged; it alone is dropped.
     """
 
-    def __init__(self, path: str | Path, identity: str, *, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        identity: str,
+        *,
+        read_only: bool = False,
+        tell: Callable[[str], None] = warn,
+    ) -> None:
         self.path = Path(path)
         contents = _read(self.path, identity)
         if contents.dropped:
-            warnings.warn(
+            tell(
                 f"The last line of '{self.path}' was cut off when the program stopped in the "
-                f"middle of writing it; all {len(contents.entries)} entries before it are kept.",
-                SproutWarning,
-                stacklevel=2,
+                f"middle of writing it; all {len(contents.entries)} entries before it are kept."
             )
         self._entries = contents.entries
         self._check = contents.check
@@ -106,8 +108,8 @@ class Journal:
             with path.open("xb") as file:
                 os.fsync(file.fileno())
         except OSError as exc:
-            raise _output_error(path, exc) from exc
-        _fsync_folder(path.parent)
+            raise output_error(path, exc) from exc
+        fsync_folder(path.parent)
 
     @property
     def entries(self) -> Sequence[Mapping[str, Any]]:
@@ -159,7 +161,7 @@ class Journal:
         try:
             self._descriptor = os.open(self.path, flags)
         except OSError as exc:
-            raise _output_error(self.path, exc) from exc
+            raise output_error(self.path, exc) from exc
         self._size = os.fstat(self._descriptor).st_size
 
     def _write(self, line: bytes) -> None:
@@ -177,7 +179,7 @@ class Journal:
         except BaseException as exc:
             self._take_back(self._descriptor)
             if isinstance(exc, OSError):
-                raise _output_error(self.path, exc) from exc
+                raise output_error(self.path, exc) from exc
             raise
         self._size += len(line)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..errors import ProjectError
-from .atomic import _output_error
+from .atomic import output_error
 
 _TAKEN: Final = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 _NO_LOCKS: Final = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
@@ -48,7 +48,7 @@ class FolderLock:
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
             descriptor = os.open(self.path, flags, 0o666)
         except OSError as exc:
-            raise _output_error(self.path, exc) from exc
+            raise output_error(self.path, exc) from exc
         try:
             self._take(descriptor)
         except BaseException:
@@ -74,7 +74,7 @@ class FolderLock:
                 raise self._in_use(owner, elsewhere)
             _write(descriptor, {"pid": os.getpid(), "host": socket.gethostname()})
         except OSError as exc:
-            raise _output_error(self.path, exc) from exc
+            raise output_error(self.path, exc) from exc
 
     def _in_use(self, owner: dict[str, Any], elsewhere: bool) -> ProjectError:
         folder, pid = self.path.parent, owner.get("pid", "unknown")

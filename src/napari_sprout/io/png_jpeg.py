@@ -17,7 +17,7 @@ from typing import Final
 
 import imagecodecs
 
-from ..errors import ImageError
+from ..errors import UnsuitableImageError
 from .pixel_size import both_axes, per_length
 from .raster import Alpha, Raster, check_dimensions, damaged
 
@@ -113,7 +113,7 @@ def read_jpeg(path: Path, data: bytes) -> Raster:
         raise damaged(path)
     check_dimensions(path, header.height, header.width)
     if header.samples > 3:
-        raise ImageError(
+        raise UnsuitableImageError(
             f"'{path}' holds colours for printing (CMYK), not RGB; export it again as RGB."
         )
     if not header.complete:

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
 from ..core.settings import Settings
-from ..errors import ProjectError, SproutError
+from ..errors import ProjectError, SproutError, warn
 from .atomic import writable_folder
 from .export import export_file, results_of
 from .images import LoadedImage
@@ -26,7 +26,6 @@ from .lock import FolderLock
 from .pixel_size import checked_mpp
 from .project_file import ProjectFacts, read_facts, write_facts
 from .project_image import image_facts, load_image
-from .project_image import pixel_hash as pixel_hash
 
 if TYPE_CHECKING:
     from ..core.correction import Correction
@@ -136,7 +135,12 @@ class Project:
 
     @classmethod
     def open(
-        cls, folder: str | Path, image: str | Path | None = None, *, read_only: bool = False
+        cls,
+        folder: str | Path,
+        image: str | Path | None = None,
+        *,
+        read_only: bool = False,
+        tell: Callable[[str], None] = warn,
     ) -> Project:
         """Open a project folder and the image that it was made from.
 
@@ -153,6 +157,10 @@ class Project:
         read_only
             Write nothing at all, so that the project may be open elsewhere or lie
             on a read-only disk.
+        tell
+            Called with a sentence if the journal's last line was torn by a crash, or
+            if this computer decodes the unchanged image file differently; by default
+            that is a SproutWarning.
 
         Raises
         ------
@@ -161,11 +169,6 @@ class Project:
             missing or has changed. Nothing is overwritten.
         OutputError
             If it cannot be opened for writing.
-
-        Warns
-        -----
-        SproutWarning
-            If the journal's last line was torn by a crash.
         """
         folder = Path(folder).resolve()
         if folder.name == FACTS_NAME and folder.is_file():
@@ -176,8 +179,8 @@ class Project:
             if not read_only:
                 lock = FolderLock(folder / LOCK_NAME)
                 undo.callback(lock.release)
-            loaded = load_image(folder, facts, None if image is None else Path(image))
-            journal = Journal(folder / JOURNAL_NAME, facts.identity, read_only=read_only)
+            loaded = load_image(folder, facts, None if image is None else Path(image), tell)
+            journal = Journal(folder / JOURNAL_NAME, facts.identity, read_only=read_only, tell=tell)
             undo.pop_all()
         return cls(folder, facts, loaded, journal, lock)
 

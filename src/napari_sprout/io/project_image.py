@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ImageError, ProjectError, SproutWarning
+from ..errors import ImageError, ProjectError, warn
 from .images import LoadedImage, read_image
 from .project_file import ImageFacts, ProjectFacts
 
@@ -68,7 +67,12 @@ def _places(folder: Path, facts: ImageFacts, given: Path | None) -> Iterator[Pat
     yield folder.parent / facts.name
 
 
-def load_image(folder: Path, facts: ProjectFacts, given: Path | None) -> LoadedImage:
+def load_image(
+    folder: Path,
+    facts: ProjectFacts,
+    given: Path | None,
+    tell: Callable[[str], None] = warn,
+) -> LoadedImage:
     """Read a project's image from the first place that has it: see :meth:`.Project.open`.
 
     Raises
@@ -87,7 +91,7 @@ def load_image(folder: Path, facts: ProjectFacts, given: Path | None) -> LoadedI
         except ImageError as exc:
             unlike, reason = unlike or path, reason or exc
             continue
-        if _is_same(image, facts.image):
+        if _is_same(image, facts.image, tell):
             return dataclasses.replace(image, mpp=facts.mpp)
         unlike = unlike or path
     if unlike is not None:
@@ -102,7 +106,7 @@ def load_image(folder: Path, facts: ProjectFacts, given: Path | None) -> LoadedI
     )
 
 
-def _is_same(image: LoadedImage, facts: ImageFacts) -> bool:
+def _is_same(image: LoadedImage, facts: ImageFacts, tell: Callable[[str], None]) -> bool:
     """Tell whether every pixel is the same, or was when the same file was read before."""
     pixels = image.rgb.shape[:2] == facts.shape and pixel_hash(image.rgb) == facts.pixel_sha256
     if image.sha256 != facts.file_sha256:
@@ -110,10 +114,8 @@ def _is_same(image: LoadedImage, facts: ImageFacts) -> bool:
     if image.rgb.shape[:2] != facts.shape:
         return False
     if not pixels:
-        warnings.warn(
+        tell(
             f"The image '{image.path}' is unchanged, but this computer decodes it slightly "
-            "differently; labels may differ by a few pixels when they are made again.",
-            SproutWarning,
-            stacklevel=4,
+            "differently; labels may differ by a few pixels when they are made again."
         )
     return True

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import tifffile
 
-from ..errors import ImageError
+from ..errors import ImageError, UnsuitableImageError
 from .pixel_size import both_axes, from_aperio, from_ome, per_length, um_per_unit
 from .raster import Alpha, Raster, check_dimensions, damaged
 
@@ -91,7 +91,9 @@ def _check_colours(path: Path, page: Any) -> None:
     )
     if page.photometric not in plain and not decoded:
         name = getattr(page.photometric, "name", str(page.photometric))
-        raise ImageError(f"'{path}' stores its colours as {name}, not RGB; export it again as RGB.")
+        raise UnsuitableImageError(
+            f"'{path}' stores its colours as {name}, not RGB; export it again as RGB."
+        )
 
 
 def _check_complete(path: Path, level: Any) -> None:
@@ -132,7 +134,7 @@ def _single_image(path: Path, level: Any) -> np.ndarray[Any, Any]:
     order = "".join(axis for axis, _ in kept)
     if order not in {"YX", "YXS", "YXC", "SYX", "CYX"}:
         others = " x ".join(f"{n}" for a, n in kept if a not in "YXS")
-        raise ImageError(
+        raise UnsuitableImageError(
             f"'{path}' is a stack of {others} images, not one; save the one to segment by itself."
         )
     pixels: np.ndarray[Any, Any] = np.asarray(level.asarray()).reshape([n for _, n in kept])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from hypothesis import HealthCheck, given, settings
@@ -18,13 +18,16 @@ from napari_sprout.core.edits import (
     LockNuclei,
     MergeNuclei,
     MovePrompt,
+    OpenNuclei,
     PaintNucleus,
+    RefineNuclei,
     RemoveNuclei,
     RestoreCandidate,
     SplitNucleus,
     edit_from_json,
     edit_to_json,
 )
+from napari_sprout.core.given import pieces_of
 from napari_sprout.core.instances import Candidate, Prompt
 from napari_sprout.errors import SproutError
 
@@ -120,7 +123,11 @@ def choose(rng: Rng, correction: Correction) -> Edit:
     return ChooseAnswer(some(rng, correction.prompts)[0], int(rng.integers(0, 5)))
 
 
-MAKERS = (add, paste, drag, delete, paint, merge, split, remove, lock, restore, choose)
+def refine(rng: Rng, correction: Correction) -> Edit:
+    return RefineNuclei(some(rng, correction.pinned, 3))
+
+
+MAKERS = (add, paste, drag, delete, paint, merge, split, remove, lock, restore, choose, refine)
 Steps = list[tuple[Callable[[Rng, Correction], Edit] | str, int]]
 steps = st.lists(
     st.tuples(st.sampled_from([*MAKERS, drag, drag, "undo", "redo"]), st.integers(0, 2**32 - 1)),
@@ -140,7 +147,7 @@ def check_consistent(correction: Correction) -> None:
     labels, state = correction.labels, correction.state
     ids, counts = np.unique(labels[labels > 0], return_counts=True)
     assert dict(zip(ids.tolist(), counts.tolist(), strict=True)) == dict(correction.areas)
-    assert set(correction.areas) <= set(correction.candidates) - set(correction.suppressed)
+    assert set(correction.areas) == set(correction.candidates) - set(correction.suppressed)
     assert set(state.masks) == set(state.full) == set(state.scores)
     assert set(state.rejected) <= set(state.masks)
     assert state.served.keys() == {i for i, p in state.prompts.items() if p.kind == "positive"}
@@ -236,6 +243,35 @@ def test_edits_are_local_undoable_and_can_be_replayed(
     for _ in range(steps_back):
         correction.redo()
     assert everything(correction) == end
+
+
+@settings(EVERY, max_examples=12)
+@given(steps)
+def test_so_are_edits_of_nuclei_made_elsewhere(make_run, everything, taken: Steps):
+    correction, again = Correction(make_run()), Correction(make_run())
+    rows, columns = np.indices(correction.labels.shape)
+    # Blocks that touch each other, in two pieces each.
+    labels = np.where((rows // 8) % 3 < 2, 1 + rows // 24 * 6 + columns // 40, 0)
+    for one in (correction, again):
+        one.apply(OpenNuclei(pieces_of(labels)))
+        for _ in one.run():
+            pass
+    opened = everything(correction)
+    for maker, seed in taken:
+        entry = do(correction, maker, seed, everything) if callable(maker) else None
+        if isinstance(entry, get_args(Edit)):
+            again.apply(edit_from_json(json.loads(json.dumps(edit_to_json(entry)))))
+    assert everything(again)["labels"] == everything(correction)["labels"]
+    shown = correction.labels.copy()
+    touched = {ident for ident in correction.areas if not correction.state.as_given(ident)}
+    values = correction.session.settings.with_changes(transport={"epsilon": 0.1})
+    correction.apply(ChangeSettings(values.to_dict()))
+    rerun(correction, 0, everything)
+    untouched = ~np.isin(np.stack([shown, correction.labels]), sorted(touched)).any(0)
+    np.testing.assert_array_equal(correction.labels[untouched], shown[untouched])
+    while everything(correction) != opened:
+        assert correction.undo() is not None
+    np.testing.assert_array_equal(correction.labels, labels)
 
 
 RUNS: list[dict[str, dict[str, Any]]] = [
