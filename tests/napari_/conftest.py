@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,17 +22,6 @@ from napari_sprout.errors import StoppedError
 from napari_sprout.napari_.controller import SessionController
 from napari_sprout.napari_.roles import LayerRole
 from napari_sprout.napari_.work import Picture
-
-
-def _core_conftest() -> Any:
-    """The fakes of the core's tests, so that both test against the same answers."""
-    path = Path(__file__).parents[1] / "core" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("core_test_fakes", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 class Mouse:
@@ -186,11 +173,6 @@ class Opened:
             "cross" if no else "disc" for no in negative
         ]
         assert not self.control.is_busy
-
-
-@pytest.fixture(scope="session")
-def fake_type() -> Any:
-    return _core_conftest().FakeSegmenter
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 from typing import Any
 
 import numpy as np
@@ -84,6 +86,48 @@ def test_a_full_disk_stops_the_edit_and_puts_the_layers_back(open_session, proje
     opened.check()
     assert np.array_equal(opened.labels, before)
     assert np.array_equal(opened.points.data, places)
+
+
+@pytest.mark.filterwarnings("error::napari_sprout.errors.SproutWarning")
+def test_a_run_that_cannot_be_saved_yet_is_told_each_time(
+    open_session, project, monkeypatch
+) -> None:
+    opened = open_session(run=False, project=project)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    settings = opened.control.settings.with_changes(decoding={"multimask": "best"})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        opened.control.run()
+        opened.check()
+        opened.control.run()
+        first, second = opened.warnings
+        assert "finished but not saved yet" in first
+        assert "disk is full" in first
+        assert first == second
+        assert kinds(project) == []
+        opened.control.change_settings(settings)
+        assert len(opened.failures) == 1
+    opened.control.change_settings(settings)
+    assert kinds(project)[-1] == "edit"
+    assert len(opened.warnings) == 2
+
+
+@pytest.mark.filterwarnings("error::napari_sprout.errors.SproutWarning")
+def test_what_is_doubtful_about_restored_work_is_told(open_session, project, quick) -> None:
+    run = {"kind": "run", "settings": quick.to_dict(), "software": "napari-sprout 99.0"}
+    project.append(run)
+    # As if the program had died between writing it down and finding it impossible.
+    project.append({"kind": "edit", "edit": {"kind": "DeletePrompts", "ids": [9999]}})
+    opened = open_session(run=False, project=project)
+    opened.control.restore()
+    opened.check()
+    version, left_out = opened.warnings
+    assert "made with napari-sprout 99.0" in version
+    assert "The last change in" in left_out
+    assert kinds(project) == ["run", "edit", "failed"]
 
 
 def test_a_project_opened_again_shows_the_same_and_goes_on(

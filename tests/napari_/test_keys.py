@@ -9,12 +9,14 @@ from napari.utils.shortcuts import default_shortcuts
 
 from napari_sprout.napari_.keys import KEYS, bind_keys, key_table, unbind_keys
 from napari_sprout.napari_.roles import LayerRole
+from napari_sprout.qt.review_tab import REVIEW_KEYS
 
 KINDS: dict[LayerRole, type[Layer]] = {
     LayerRole.NUCLEI: Labels,
     LayerRole.REFERENCE: Labels,
     LayerRole.PROMPTS: Points,
 }
+ALL = (*KEYS, *REVIEW_KEYS)
 SAME_MEANING = {"Ctrl+Z", "Ctrl+Shift+Z"}
 
 
@@ -40,7 +42,7 @@ def test_napari_s_own_keys_are_known_to_this_test() -> None:
     assert {"P", "M", "X", "[", "Ctrl+Z", "V", "Space"} <= napari_keys(Labels)
 
 
-@pytest.mark.parametrize("action", KEYS, ids=lambda action: action.key)
+@pytest.mark.parametrize("action", ALL, ids=lambda action: action.key)
 def test_no_key_clashes_with_napari_s(action) -> None:
     for role in action.roles:
         taken = napari_keys(KINDS[role]) - SAME_MEANING

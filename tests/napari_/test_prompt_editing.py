@@ -258,3 +258,19 @@ def test_positions_are_pixels_whatever_the_scale_of_the_image(open_session, imag
     for role in (LayerRole.PROMPTS, LayerRole.NUCLEI, LayerRole.TISSUE):
         layer = opened.control.layer(role)
         assert layer.data_to_world((7, 9)) == pytest.approx(image_layer.data_to_world((7, 9)))
+
+
+def test_hidden_negatives_survive_deleting_all_that_is_seen(opened) -> None:
+    scene, points = opened.control.scene, opened.points
+    prompts = opened.control.correction.prompts
+    negatives = {ident for ident, prompt in prompts.items() if prompt.kind == "negative"}
+    assert negatives
+    scene.show_negatives(False)
+    assert negatives.isdisjoint(points.features["id"])
+    points.selected_data = set(range(len(points.data)))
+    points.remove_selected()
+    assert set(opened.control.correction.prompts) == negatives
+    scene.show_negatives(True)
+    assert set(points.features["id"]) == negatives
+    opened.control.undo()
+    opened.check()

@@ -14,6 +14,7 @@ from ..core.edits import (
     Edit,
     LockNuclei,
     MergeNuclei,
+    RefineNuclei,
     RemoveNuclei,
     RestoreCandidate,
 )
@@ -165,6 +166,14 @@ class NucleusActions:
             self._owner.refuse("Select one nucleus to see SAM's other answers for it.")
             return
         self._do(ChooseAnswer(ids[0], (view.answers.get(ids[0], 0) + 1) % ANSWERS))
+
+    def refine_selected(self) -> None:
+        """Let SAM draw the selected nuclei again that were drawn by hand or made elsewhere."""
+        ids = self._nuclei()
+        if not ids:
+            self._owner.refuse("Select the nuclei that SAM is to draw again first.")
+            return
+        self._do(RefineNuclei(ids))
 
     def start_cut(self) -> None:
         """Let the person draw the line along which nuclei are split."""

@@ -15,7 +15,7 @@ from psygnal import Signal
 
 from ..core.activation import Scan
 from ..core.correction import Change, Correction
-from ..core.edits import ChangeSettings, Edit, PaintReference
+from ..core.edits import ChangeSettings, Edit, OpenNuclei, PaintReference, Piece
 from ..core.session import Progress, Session
 from ..core.settings import Settings
 from ..core.stages import Stage
@@ -25,11 +25,12 @@ from ..models.protocols import PromptableSegmenter
 from .actions import NucleusActions
 from .image_layer import pixel_size_of, rgb_of
 from .jobs import Job, Submit, Work, run_inline
+from .reruns import advice, later, may_change_step, outdates_run, run_after
 from .roles import LayerRole
 from .scene import Host, Scene
 from .stage_layers import LayerSpec, activation_specs, chosen_step, stage_specs
 from .view import View, take_view
-from .work import Failure, Message, Picture, PromptsMade, Shown, StageMade, Worker
+from .work import Failure, Message, Notice, Picture, PromptsMade, Shown, StageMade, Worker
 
 _LOG: Final = logging.getLogger(__name__)
 _FRESH: Final = 64
@@ -74,7 +75,7 @@ class SessionController:
     failed = Signal(str)
     """What went wrong, in a sentence; nothing was changed by it."""
     warned = Signal(str)
-    """What a person should know about a result; Python's warnings are shown by napari itself."""
+    """What a person should know about a result, or about how it is kept."""
     busy = Signal(bool)
     """True when work begins, False when all of it is done."""
     history_changed = Signal()
@@ -118,6 +119,7 @@ class SessionController:
         self._rerun: Stage | None = None
         self._closed = False
         self._fresh: deque[int] = deque()
+        self._opened: set[int] = set()
         self._told: set[str] = set()
         host = Host(
             send=self.apply_all,
@@ -185,7 +187,10 @@ class SessionController:
     def new_id(self) -> int:
         """Return an identifier that was never used."""
         # Drawn ahead of need: asking the correction would wait for the edit under way.
-        return self._fresh.popleft() if self._fresh else self.correction.new_id()
+        while self._fresh:
+            if (ident := self._fresh.popleft()) not in self._opened:
+                return ident
+        return self.correction.new_id()
 
     # What can be done
 
@@ -212,7 +217,7 @@ class SessionController:
 
     def apply_all(self, edits: tuple[Edit, ...]) -> None:
         """Apply edits that are one act of the person: undo takes them back together."""
-        if any(isinstance(edit, PaintReference) for edit in edits) and self._runs:
+        if self._runs and outdates_run(edits):
             # The run under way is about to be out of date.
             self.cancel()
             self._rerun = Stage.NUCLEI
@@ -230,6 +235,12 @@ class SessionController:
         """Set the settings of the next run; undo brings back the former ones."""
         if settings != self.session.settings:
             self.apply(ChangeSettings(settings.to_dict()))
+
+    def open_nuclei(self, pieces: tuple[Piece, ...]) -> None:
+        """Show nuclei made elsewhere, (id, box, mask) of each, in the place of what there is."""
+        # Numbered anew they would be 1, 2, 3 ...: neither may be given to what is added.
+        self._opened |= {*range(1, len(pieces) + 1), *(ident for ident, _, _ in pieces)}
+        self.apply(OpenNuclei(pieces))
 
     def show_step(self, index: int) -> None:
         """Show the activation maps of one step of the scan; nothing is computed anew.
@@ -289,11 +300,7 @@ class SessionController:
             case Progress():
                 self.progress.emit(message)
             case Picture():
-                if isinstance(message.what, LayerSpec):
-                    self.scene.show_spec(message.what)
-                else:
-                    self.scene.prepare(message.what, self.session.image.shape[:2])
-                message.shown.set()
+                self._show_picture(message)
             case PromptsMade():
                 self.scene.show_prompts(message.prompts)
             case StageMade():
@@ -304,19 +311,25 @@ class SessionController:
                 self._changed(message)
             case Failure():
                 self._failed(message)
+            case Notice():
+                self.warned.emit(message.text)
+
+    def _show_picture(self, picture: Picture) -> None:
+        if isinstance(picture.what, LayerSpec):
+            self.scene.show_spec(picture.what)
+        else:
+            self.scene.prepare(picture.what, self.session.image.shape[:2])
+        picture.shown.set()
 
     def _changed(self, shown: Shown) -> None:
         if shown.view is not None:
             self._show(shown.view, complete=False)
         self.changed.emit(shown.change)
-        edit = shown.change.edit
-        if isinstance(edit, PaintReference):
-            # What was undone is in the labels again already; only its picture is not.
-            self._rerun = self._rerun or Stage.REFERENCE if shown.undone else Stage.NUCLEI
-        elif isinstance(edit, ChangeSettings) and shown.undone:
-            step = self.chosen_step
-            if step is not None:
-                self.show_step(step)
+        self._rerun = later(self._rerun, run_after(shown))
+        if text := advice(shown):
+            self.warned.emit(text)
+        if may_change_step(shown) and (step := self.chosen_step) is not None:
+            self.show_step(step)
 
     def _failed(self, failure: Failure) -> None:
         self.failed.emit(failure.reason)

@@ -17,6 +17,11 @@ PLACE: Final = ("scale", "translate", "rotate", "shear", "affine", "units")
 _UNEVEN: Final = 0.01
 
 
+def is_colour_image(layer: Layer) -> bool:
+    """Whether a layer holds a flat colour image."""
+    return isinstance(layer, Image) and layer.rgb and layer.ndim == 2
+
+
 def rgb_of(layer: Layer) -> NDArray[np.uint8]:
     """Return an image layer's pixels, (H, W, 3) uint8; of a pyramid, the finest level.
 
@@ -30,7 +35,7 @@ def rgb_of(layer: Layer) -> NDArray[np.uint8]:
     ImageError
         If the layer holds anything else.
     """
-    if not isinstance(layer, Image) or not layer.rgb or layer.ndim != 2:
+    if not is_colour_image(layer):
         raise ImageError(
             f"The layer '{layer.name}' is not a colour image; choose a flat H&E image in RGB."
         )

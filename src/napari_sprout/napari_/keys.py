@@ -44,6 +44,7 @@ KEYS: Final[tuple[KeyAction, ...]] = (
     KeyAction("G", "merge the selected nuclei into one", "merge_selected"),
     KeyAction("W", "split a nucleus by drawing a line across it", "start_cut"),
     KeyAction("U", "select the nuclei in a region that you draw around", "start_region"),
+    KeyAction("J", "let SAM draw the selected nuclei again", "refine_selected"),
     KeyAction("K", "lock the selected nuclei, or unlock them", "toggle_lock"),
     KeyAction("Delete", "remove the selected nuclei", "remove_selected", (LayerRole.NUCLEI,)),
     KeyAction("Backspace", "remove the selected nuclei", "remove_selected", (LayerRole.NUCLEI,)),

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..core.edits import AddPrompt, DeletePrompts, Edit, MovePrompt
 from ..core.instances import Prompt, PromptKind
+from .release import ReleaseWatcher
 
 POSITIVE_COLOUR: Final = "#ff2d2d"
 NEGATIVE_COLOUR: Final = "#19e3ffd0"
@@ -253,19 +254,16 @@ class PointsSync:
         self._rows: Rows | None = None
         self._new_id = new_id
         self._send = send
-        self._on_free = on_free
         self._writing = 0
-        self._pressed = False
         layer.events.data.connect(self._changed)
         layer.events.features.connect(self._retyped)
         layer.selected_data.events.items_changed.connect(self._selected)
-        layer.events.mode.connect(self._come_last)
-        layer.mouse_drag_callbacks.append(self._drag)
+        self._mouse = ReleaseWatcher(layer, on_free)
 
     @property
     def dragging(self) -> bool:
         """Whether the mouse is down on the layer: then nobody else may move its points."""
-        return self._pressed
+        return self._mouse.pressed
 
     def show(self, prompts: Iterable[Prompt]) -> None:
         """Make the layer show these prompts; it is left alone if it does already."""
@@ -319,9 +317,7 @@ class PointsSync:
         layer.events.data.disconnect(self._changed)
         layer.events.features.disconnect(self._retyped)
         layer.selected_data.events.items_changed.disconnect(self._selected)
-        layer.events.mode.disconnect(self._come_last)
-        if self._drag in layer.mouse_drag_callbacks:
-            layer.mouse_drag_callbacks.remove(self._drag)
+        self._mouse.close()
 
     @contextmanager
     def _own(self) -> Iterator[None]:
@@ -338,7 +334,7 @@ class PointsSync:
 
     def _retyped(self, event: Any) -> None:
         # It is also emitted at every step of a drag, before the point is released.
-        if not (self._writing or self._pressed):
+        if not (self._writing or self._mouse.pressed):
             self.sync()
 
     def _selected(self, *_: Any) -> None:
@@ -350,18 +346,3 @@ class PointsSync:
         ids = read_rows(self.layer).ids
         rows = [row for row in self.layer.selected_data if row < len(ids)]
         self._on_chosen(frozenset(ids[rows].tolist()))
-
-    def _come_last(self, event: Any) -> None:
-        # napari's own callback of the new mode must see the release first.
-        callbacks = self.layer.mouse_drag_callbacks
-        if self._drag in callbacks:
-            callbacks.remove(self._drag)
-            callbacks.append(self._drag)
-
-    def _drag(self, layer: Points, event: Any) -> Iterator[None]:
-        self._pressed = True
-        yield
-        while event.type == "mouse_move":
-            yield
-        self._pressed = False
-        self._on_free()

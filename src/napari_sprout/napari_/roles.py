@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
@@ -66,7 +66,12 @@ def write_tag(layer: Layer, slot: Slot, session: str) -> None:
 
 def read_tag(layer: Layer) -> Tag | None:
     """Return a layer's mark; None if it has none that this version understands."""
-    tag = layer.metadata.get(TAG)
+    return tag_in(layer.metadata)
+
+
+def tag_in(metadata: Mapping[str, Any]) -> Tag | None:
+    """Return the mark in a layer's metadata; None if there is none."""
+    tag = metadata.get(TAG)
     if not isinstance(tag, dict):
         return None
     try:

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-
+from ..io.images import read_image
 from ..samples import SAMPLES, Sample
-
-LayerData = tuple[NDArray[np.uint8], dict[str, Any], str]
+from .readers import LayerData, image_options
 
 
 def hgsc_nest() -> list[LayerData]:
@@ -23,14 +18,5 @@ def hgsc_stromal() -> list[LayerData]:
 
 
 def _layer(sample: Sample) -> LayerData:
-    from ..io.images import read_image
-
     loaded = read_image(sample.path, sample.mpp)
-    options = {
-        "name": sample.title,
-        "rgb": True,
-        "scale": (sample.mpp, sample.mpp),
-        "units": ("um", "um"),
-        "metadata": {"mpp": sample.mpp, "path": str(sample.path)},
-    }
-    return loaded.rgb, options, "image"
+    return loaded.rgb, image_options(sample.title, sample.mpp, sample.path), "image"

@@ -108,6 +108,7 @@ class Scene:
         self._nuclei: LabelsSync | None = None
         self._reference: ReferenceSync | None = None
         self._ghosts_stale = False
+        self._negatives = True
         self._closed = False
         self._shapes: ShapeTool | None = None
         write_tag(image, IMAGE, session)
@@ -143,8 +144,26 @@ class Scene:
         """Show the prompts of a run that has no nuclei yet; they cannot be edited so far."""
         self.prompts = tuple(prompts)
         layer = self._points_layer()
-        fill_points(layer, self.prompts)
+        fill_points(layer, self._seen_prompts())
         layer.editable = False
+
+    def show_negatives(self, shown: bool) -> None:
+        """Show the negative points, or take them out of the layer.
+
+        There are many, and they hide the image. In the layer but invisible they could
+        still be dragged or deleted by mistake.
+        """
+        self._negatives = shown
+        layer = self.layer(LayerRole.PROMPTS)
+        if self._points is not None:
+            self._host.settle()
+        elif isinstance(layer, Points):
+            fill_points(layer, self._seen_prompts())
+
+    def _seen_prompts(self) -> tuple[Prompt, ...]:
+        if self._negatives:
+            return self.prompts
+        return tuple(prompt for prompt in self.prompts if prompt.kind != "negative")
 
     def show_view(self, view: View, *, complete: bool) -> None:
         """Show a correction as it was when the view was taken.
@@ -175,7 +194,7 @@ class Scene:
         To be called when no edit is under way.
         """
         if self._points is not None and not self._points.dragging:
-            self._points.show(self.prompts)
+            self._points.show(self._seen_prompts())
         if self._nuclei is not None:
             self._nuclei.reconcile()
 
@@ -262,7 +281,7 @@ class Scene:
         layer, host = self._points_layer(), self._host
         layer.editable = True
         self._points = PointsSync(layer, (), host.new_id, host.send, host.settle, host.chosen)
-        self._points.show(self.prompts)
+        self._points.show(self._seen_prompts())
 
     def _ghost_layer(self, shape: tuple[int, ...]) -> None:
         if self.store.get(SUPPRESSED) is not None:
@@ -306,7 +325,9 @@ class Scene:
                 yield
             if not moved and str(layer.mode) == "pan_zoom" and not self._closed:
                 y, x = (float(value) for value in layer.world_to_data(event.position)[-2:])
-                self._host.clicked(role, (y, x), frozenset(map(str, event.modifiers)))
+                # A canvas names keys by vispy's objects, which have a name, not by strings.
+                keys = frozenset(str(getattr(key, "name", key)) for key in event.modifiers)
+                self._host.clicked(role, (y, x), keys)
 
         layer.mouse_drag_callbacks.append(click)
 

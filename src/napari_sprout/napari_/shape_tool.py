@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from napari.layers import Shapes
 from numpy.typing import NDArray
+
+from .release import ReleaseWatcher
 
 Tool = Literal["cut", "region"]
 
@@ -34,8 +36,7 @@ class ShapeTool:
         self._tool: Tool = "cut"
         self._finished = False
         self.layer.events.data.connect(self._changed)
-        self.layer.events.mode.connect(self._come_last)
-        self.layer.mouse_drag_callbacks.append(self._drag)
+        self._mouse = ReleaseWatcher(self.layer, self._take)
         self.layer.mouse_move_callbacks.append(self._move)
 
     def start(self, tool: Tool) -> None:
@@ -59,19 +60,6 @@ class ShapeTool:
         if shapes:
             self._on_drawn(self._tool, shapes[-1])
 
-    def _drag(self, layer: Shapes, event: Any) -> Iterator[None]:
-        yield
-        while event.type == "mouse_move":
-            yield
-        self._take()
-
     def _move(self, layer: Shapes, event: Any) -> None:
         # For a shape that was finished by a key or a double click.
         self._take()
-
-    def _come_last(self, event: Any) -> None:
-        # napari's own callback of the new mode must see the release first.
-        callbacks = self.layer.mouse_drag_callbacks
-        if self._drag in callbacks:
-            callbacks.remove(self._drag)
-            callbacks.append(self._drag)

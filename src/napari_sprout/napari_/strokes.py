@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from ..core.crops import union_box
 from ..core.instances import Box
+from .release import ReleaseWatcher
 
 
 class StrokeWatcher:
@@ -45,19 +46,17 @@ class StrokeWatcher:
         self._on_free = on_free
         self._pending: Box | None = None
         self._writing = 0
-        self._pressed = False
         layer.events.paint.connect(self._painted)
         layer.events.labels_update.connect(self._written)
         layer.events.data.connect(self._replaced)
         layer.events.set_data.connect(self._refreshed)
-        layer.events.mode.connect(self._come_last)
-        layer.mouse_drag_callbacks.append(self._drag)
+        self._mouse = ReleaseWatcher(layer, on_free)
 
     @property
     def drawing(self) -> bool:
         """Whether a stroke is under way: then nobody else may write into the layer."""
         # The second holds between the clicks of a stroke that takes several.
-        return self._pressed or bool(getattr(self.layer, "_block_history", False))
+        return self._mouse.pressed or bool(getattr(self.layer, "_block_history", False))
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -80,9 +79,7 @@ class StrokeWatcher:
         events.labels_update.disconnect(self._written)
         events.data.disconnect(self._replaced)
         events.set_data.disconnect(self._refreshed)
-        events.mode.disconnect(self._come_last)
-        if self._drag in self.layer.mouse_drag_callbacks:
-            self.layer.mouse_drag_callbacks.remove(self._drag)
+        self._mouse.close()
 
     def flush(self) -> None:
         """Report a stroke whose pixels are in the layer, if there is one."""
@@ -113,21 +110,6 @@ class StrokeWatcher:
         # A stroke that was abandoned reports nothing but this.
         if not (self._writing or self.drawing):
             self._on_free()
-
-    def _come_last(self, event: Any) -> None:
-        # napari's own callback of the new mode must see the release first.
-        callbacks = self.layer.mouse_drag_callbacks
-        if self._drag in callbacks:
-            callbacks.remove(self._drag)
-            callbacks.append(self._drag)
-
-    def _drag(self, layer: Labels, event: Any) -> Iterator[None]:
-        self._pressed = True
-        yield
-        while event.type == "mouse_move":
-            yield
-        self._pressed = False
-        self._on_free()
 
     def _forget_history(self) -> None:
         forget = getattr(self.layer, "_reset_history", None)

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from ..core.correction import Change, Correction
 from ..core.edits import Edit
@@ -72,7 +73,14 @@ class Failure:
     reason: str
 
 
-Message = Progress | Picture | StageMade | PromptsMade | Shown | Failure
+@dataclass(frozen=True, eq=False)
+class Notice:
+    """What a person should know of the work, in a sentence; it goes on all the same."""
+
+    text: str
+
+
+Message = Progress | Picture | StageMade | PromptsMade | Shown | Failure | Notice
 _PATIENCE = 1.0
 """Seconds after which the worker goes on though a layer is not there yet."""
 
@@ -80,6 +88,7 @@ _BREATH = 0.02
 """Seconds that the window has to itself between two new layers."""
 
 Work = Generator[Message, None, View | None]
+_T = TypeVar("_T")
 
 
 class Worker:
@@ -122,15 +131,18 @@ class Worker:
             The slots that have a layer: a picture that is missing is made again.
         """
         correction = self._correction
+        told: deque[str] = deque()
         steps = (
             correction.run(until)
             if self._project is None
-            else history.run(self._project, correction, until)
+            else history.run(self._project, correction, until, told.append)
         )
         seen: set[Stage] = set()
-        with closing(cast("Generator[Progress, None, None]", steps)):
-            for step in steps:
+        with closing(_noticed(steps, told)) as messages:
+            for step in messages:
                 yield step
+                if isinstance(step, Notice):
+                    continue
                 stage = step.stage
                 through = step.done == step.total and stage not in {*seen, Stage.NUCLEI}
                 if through and correction.session.is_current(stage):
@@ -186,9 +198,16 @@ class Worker:
         project, correction = self._project, self._correction
         if project is None or not project.entries:
             return None
-        for fraction, what in history.replaying(project, correction):
-            stage = Stage(what) if what in list(Stage) else Stage.NUCLEI
-            yield Progress(stage, round(1000 * fraction), 1000, fraction)
+        told: deque[str] = deque()
+        steps = history.replaying(project, correction, told.append)
+        with closing(_noticed(steps, told)) as messages:
+            for message in messages:
+                if isinstance(message, Notice):
+                    yield message
+                    continue
+                fraction, what = message
+                stage = Stage(what) if what in list(Stage) else Stage.NUCLEI
+                yield Progress(stage, round(1000 * fraction), 1000, fraction)
         for stage in Stage:
             if correction.session.is_current(stage):
                 yield from self._pictures(stage, frozenset())
@@ -245,6 +264,28 @@ class Worker:
                 if picture.shown.wait(_BREATH):
                     time.sleep(_BREATH)
                     break
+
+
+def _noticed(steps: Iterator[_T], told: deque[str]) -> Generator[_T | Notice, None, None]:
+    """Yield what `steps` yields, and before it what was `told` while it was made.
+
+    Python's own warnings would not do: they are one for all threads, and nobody
+    sees those of a thread that is not the window's.
+    """
+
+    def notices() -> Iterator[Notice]:
+        while told:
+            yield Notice(told.popleft())
+
+    with closing(cast("Generator[_T, None, None]", steps)) as closed:
+        try:
+            for step in closed:
+                yield from notices()
+                yield step
+        except SproutError:
+            yield from notices()
+            raise
+    yield from notices()
 
 
 def _output(session: Session, stage: Stage) -> Any:
