@@ -1,10 +1,12 @@
 from __future__ import annotations
 
-import importlib.util
+import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import napari.settings
 import numpy as np
 import pytest
 from napari import Viewer
@@ -20,32 +22,20 @@ from napari_sprout.io.overlay import write_png
 from napari_sprout.napari_.controller import SessionController
 from napari_sprout.napari_.roles import LayerRole
 from napari_sprout.qt.dock import SproutDock
+from napari_sprout.qt.workers import NAME
 
+NO_KEY = Qt.KeyboardModifier.NoModifier
 LONG = 30_000
 """Milliseconds that nothing in these tests takes, on however busy a machine."""
 
 
-def _segmenter_type() -> Any:
-    """Return the segmenter with known answers that the core's tests use."""
-    path = Path(__file__).parents[1] / "core" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("core_test_tools", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.FakeSegmenter
-
-
-@pytest.fixture(scope="session")
-def fake_type() -> Any:
-    return _segmenter_type()
-
-
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep what the plugin writes of itself (log, projects) out of the real home."""
+    """Keep what the plugin writes of itself out of the real home, and a person's preferences."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+    monkeypatch.setattr(napari.settings, "_CFG_PATH", str(folder / "settings.yaml"))
+    napari.settings._clear_plugin_settings_cache()
     return folder
 
 
@@ -56,6 +46,17 @@ def quick() -> Settings:
         stain={"method": "fixed"},
         features={"tile": 128},
         prompts={"source": "stain"},
+    )
+
+
+@pytest.fixture(scope="session")
+def scanning(quick: Settings) -> Settings:
+    """Three steps of the scan: enough to choose from, and soon done."""
+    return quick.with_changes(
+        features={"tile": 256},
+        transport={"rho_start": 0.6, "rho_step": 0.2},
+        activation={"crf_iterations": 1},
+        prompts={"source": "activation"},
     )
 
 
@@ -79,12 +80,12 @@ class Desk:
         self.fakes.append(self._fake_type())
         return self.fakes[-1]
 
-    def open(self, path: Path, rgb: NDArray[np.uint8]) -> Layer:
+    def open(self, path: Path, rgb: NDArray[np.uint8], settings: Settings | None = None) -> Layer:
         """Open an image that is on disk."""
         if not path.exists():
             write_png(path, rgb)
         layer = self.viewer.add_image(rgb, rgb=True, name=path.stem, metadata={"path": str(path)})
-        self.dock.sessions.draft.settings = self._settings
+        self.dock.sessions.draft.settings = settings or self._settings
         self.dock.segment.show_all()
         return layer
 
@@ -125,19 +126,48 @@ class Desk:
         canvas = self.viewer.window._qt_viewer.canvas
         node = canvas.layer_to_visual[layer].node
         column, row, _, w = node.get_transform("visual", "canvas").map([x, y])
-        return QPoint(round(column / w), round(row / w))
+        place = QPoint(round(column / w), round(row / w))
+        assert canvas.native.rect().contains(place), "nobody could point at it there"
+        return place
 
-    def drag(self, layer: Layer, start: tuple[float, float], stop: tuple[float, float]) -> None:
-        """Press the mouse on the canvas, move it unless it is there already, and let go."""
+    def drag(self, layer: Layer, *places: tuple[float, float]) -> None:
+        """Press the mouse on the canvas, move it from place to place, and let go."""
         canvas = self.viewer.window._qt_viewer.canvas.native
-        first, last = self.place(layer, *start), self.place(layer, *stop)
-        self.qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=first)
-        for step in range(1, 5) if first != last else ():
-            self.qtbot.mouseMove(canvas, first + (last - first) * step / 4)
-            QApplication.processEvents()
-        self.qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=last)
+        path = [self.place(layer, *place) for place in places]
+        self.qtbot.mousePress(canvas, Qt.MouseButton.LeftButton, pos=path[0])
+        for first, last in pairwise(path):
+            for step in range(1, 5) if first != last else ():
+                self.qtbot.mouseMove(canvas, first + (last - first) * step / 4)
+                QApplication.processEvents()
+        self.qtbot.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=path[-1])
 
-    def key(self, key: Qt.Key, modifier: Any = Qt.KeyboardModifier.NoModifier) -> None:
+    def click(self, layer: Layer, y: float, x: float, modifier: Any = NO_KEY) -> None:
+        """Click on the canvas, at a place of a layer."""
+        canvas = self.viewer.window._qt_viewer.canvas.native
+        place = self.place(layer, y, x)
+        self.qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, modifier, place)
+
+    def lonely(self) -> int:
+        """Return a nucleus with room around it, away from the edge."""
+        labels = self.labels
+        for ident, prompt in self.control.correction.prompts.items():
+            y, x = round(prompt.y), round(prompt.x)
+            around = labels[max(y - 28, 0) : y + 29, max(x - 28, 0) : x + 29]
+            alone = around.shape == (57, 57) and set(np.unique(around)) == {0, ident}
+            if prompt.kind == "positive" and alone:
+                return int(ident)
+        pytest.fail("no nucleus stands alone in the test image")
+
+    def look_at(self, place: Any) -> None:
+        """Bring a tab of the dock to the front."""
+        self.dock.tabs.setCurrentWidget(place)
+
+    def close(self) -> None:
+        """Close the window, and wait until all that it began has ended."""
+        self.viewer.close()
+        self.until(lambda: not any(t.name.startswith(NAME) for t in threading.enumerate()))
+
+    def key(self, key: Qt.Key, modifier: Any = NO_KEY) -> None:
         """Press a key over the canvas."""
         self.qtbot.keyClick(self.viewer.window._qt_viewer.canvas.native, key, modifier)
 
@@ -169,4 +199,18 @@ def working(desk: Callable[[], Desk], tmp_path: Path, sparse: SyntheticImage) ->
     made.open(tmp_path / "case.png", sparse.rgb)
     made.run()
     assert made.failures == []
+    made.viewer.reset_view()
+    return made
+
+
+@pytest.fixture
+def scanned(
+    desk: Callable[[], Desk], tmp_path: Path, sparse: SyntheticImage, scanning: Settings
+) -> Desk:
+    """A desk with an image whose prompts come from the activation scan."""
+    made = desk()
+    made.open(tmp_path / "case.png", sparse.rgb, scanning)
+    made.run()
+    assert made.failures == []
+    made.viewer.reset_view()
     return made

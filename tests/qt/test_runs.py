@@ -87,7 +87,9 @@ def test_cancelling_keeps_the_stages_that_were_done_and_a_new_run_goes_on(held: 
     assert segment.stages.state_of(Stage.ENCODING) is State.STOPPED
     assert held.failures == []
     assert held.fakes[0].encoded < 6
+    assert held.dock.status.message.text().startswith("Stopped early")
     held.run()
+    assert held.dock.status.message.text().startswith("Done")
     assert held.labels.any()
     assert held.fakes[0].encoded == 6
 

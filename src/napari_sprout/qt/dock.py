@@ -20,7 +20,9 @@ from qtpy.QtWidgets import (
 from .export_tab import ExportTab
 from .help_panel import HelpPanel
 from .log import open_log
+from .open_docks import DOCK
 from .parts import allow, button
+from .pauses import CollectorRest
 from .prompts_tab import PromptsTab
 from .review_tab import REVIEW_KEYS, ReviewTab
 from .segment_tab import SegmentTab
@@ -40,6 +42,7 @@ class SproutDock(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
+        self.setObjectName(DOCK)
         open_log()
         # napari hands plugins a proxy, whose layers are never the same object twice.
         self.sessions = Sessions(getattr(viewer, "__wrapped__", viewer))
@@ -65,6 +68,7 @@ class SproutDock(QWidget):
         layout.addWidget(self.tabs, 1)
         layout.addWidget(self.status)
         self.setMinimumWidth(360)
+        self._rest = CollectorRest(self.sessions.viewer.layers)
         self._connect()
         self._show_images()
 
@@ -100,6 +104,7 @@ class SproutDock(QWidget):
         sessions.said.connect(self._say)
         # With the window goes this widget: its threads end soon after.
         self.destroyed.connect(sessions.close)
+        self.destroyed.connect(self._rest.close)
 
     def _say(self, text: str) -> None:
         # While an image is opened by its own dialog there may be no window to say it in.
@@ -110,6 +115,7 @@ class SproutDock(QWidget):
 
     def shut_down(self) -> None:
         """Stop all work, and let go of the viewer; everything done is kept."""
+        self._rest.close()
         self.review.close_watch()
         self.prompts.tools.close_watch()
         self.sessions.close()
@@ -131,8 +137,7 @@ class SproutDock(QWidget):
     def show_help(self) -> None:
         """Open the window with the steps and the keys."""
         if self._help is None:
-            rows = [(action.key, action.does) for action in REVIEW_KEYS]
-            self._help = HelpPanel(rows, self)
+            self._help = HelpPanel(REVIEW_KEYS, self)
         self._help.show()
         self._help.raise_()
 

@@ -10,6 +10,7 @@ from ..core.settings import Settings
 from ..models.protocols import PromptableSegmenter
 from ..models.weights import load_segmenter, resolve_device
 from .memory import FrugalSegmenter
+from .preferences import preferences, use_threads
 
 
 @dataclass
@@ -48,11 +49,14 @@ MakeSegmenter = Callable[[Draft, Callable[[str], None]], PromptableSegmenter | N
 def frugal_segmenter(draft: Draft, say: Callable[[str], None]) -> PromptableSegmenter | None:
     """Return a model for a graphics card that may be short of memory; None for the CPU.
 
+    The session that begins computes on as many cores as the person's preferences say.
+
     Raises
     ------
     SettingsError
         If the chosen device is not there.
     """
+    use_threads(preferences().threads)
     device = resolve_device(draft.device)
     if device.type == "cpu":
         return None

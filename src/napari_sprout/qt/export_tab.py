@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 
 from ..io.export import export, result_path, results_of
 from ..io.project import SUFFIX
-from .keeping import base_folder, copy_project, image_file, make_folder
+from .keeping import copy_project, image_file, make_folder, may_write_beside
 from .parts import OneLine, Tab, allow, button, heading, note, open_folder
 from .sessions import Sessions
 
@@ -213,7 +213,7 @@ def _paths(folder: Path, stem: str, formats: list[str]) -> list[Path]:
 
 def _export_folder(file: Path) -> Path:
     """Return where the results of an image go unless a person says otherwise."""
-    if base_folder(file).parent == file.resolve().parent:
+    if may_write_beside(file):
         return file.parent
     documents = QStandardPaths.StandardLocation.DocumentsLocation
     return Path(QStandardPaths.writableLocation(documents))

@@ -20,21 +20,23 @@ _STEPS: Final = (
     "changes.",
     "Go through what is in doubt in the Review tab.",
     "Write the results in the Export tab. What you do is kept all the while.",
+    "All this can be had from napari's command palette too: press <b>Ctrl+Shift+P</b> and type "
+    "SPROUT.",
 )
 _PLACES: Final = {
     LayerRole.NUCLEI: "nuclei",
     LayerRole.PROMPTS: "prompts",
-    LayerRole.REFERENCE: "high confidence",
+    LayerRole.REFERENCE: "high-confidence masks",
 }
 
 
-def key_rows(actions: Iterable[KeyAction] = KEYS) -> list[tuple[str, str, str]]:
-    """Return (keys, what they do, on which layers), keys of the same effect together."""
-    rows: dict[tuple[str, str], list[str]] = {}
+def key_rows(role: LayerRole, actions: Iterable[KeyAction] = KEYS) -> list[tuple[str, str]]:
+    """Return (keys, what they do) on a layer, keys of the same effect together."""
+    rows: dict[str, list[str]] = {}
     for action in actions:
-        where = ", ".join(_PLACES.get(role, str(role)) for role in action.roles)
-        rows.setdefault((action.does, where), []).append(action.key)
-    return [(" or ".join(keys), does, where) for (does, where), keys in rows.items()]
+        if role in action.roles:
+            rows.setdefault(action.does, []).append(action.key)
+    return [(" or ".join(keys), does) for does, keys in rows.items()]
 
 
 class HelpPanel(QDialog):
@@ -43,40 +45,43 @@ class HelpPanel(QDialog):
     Parameters
     ----------
     review
-        (keys, what they do) of the Review tab.
+        The keys of the Review tab.
     parent
         The window that it belongs to.
     """
 
-    def __init__(self, review: Sequence[tuple[str, str]] = (), parent: QWidget | None = None):
+    def __init__(self, review: Sequence[KeyAction] = (), parent: QWidget | None = None):
         super().__init__(parent)
         self.setWindowTitle("SPROUT: how to, and keys")
         self.setModal(False)
-        text = QLabel(_page(review))
-        text.setTextFormat(Qt.TextFormat.RichText)
-        text.setWordWrap(True)
-        text.setAlignment(Qt.AlignmentFlag.AlignTop)
-        text.setMargin(12)
+        self.text = QLabel(_page((*KEYS, *review)))
+        self.text.setTextFormat(Qt.TextFormat.RichText)
+        self.text.setWordWrap(True)
+        self.text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.text.setMargin(12)
         area = QScrollArea()
         area.setWidgetResizable(True)
-        area.setWidget(text)
+        area.setWidget(self.text)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
         self.resize(520, 640)
 
 
-def _page(review: Sequence[tuple[str, str]]) -> str:
+def _page(actions: Sequence[KeyAction]) -> str:
     steps = "".join(f"<li>{step}</li>" for step in _STEPS)
-    keys = "".join(_row(key, f"{does} <i>({where})</i>") for key, does, where in key_rows())
-    queue = "".join(_row(key, escape(does)) for key, does in review)
+    roles = [role for role in LayerRole if any(role in action.roles for action in actions)]
+    tables = "".join(
+        f"<h4>On the layer of the {escape(_PLACES.get(role, str(role)))}</h4>"
+        f"<table>{''.join(_row(*row) for row in key_rows(role, actions))}</table>"
+        for role in roles
+    )
     return (
         f"<h3>How to</h3><ol>{steps}</ol>"
-        "<h3>Keys on the layers</h3><p>They work while the layer named in brackets is selected in "
-        f"the layer list, and the pointer is over the image.</p><table>{keys}</table>"
-        f"<h3>Keys of the review</h3><table>{queue}</table>"
+        "<h3>Keys</h3><p>They work while the layer is selected in the layer list, and the pointer "
+        f"is over the image.</p>{tables}"
     )
 
 
 def _row(key: str, does: str) -> str:
-    return f"<tr><td width='130'><b>{escape(key)}</b></td><td>{does}</td></tr>"
+    return f"<tr><td width='150'><b>{escape(key)}</b></td><td>{escape(does)}</td></tr>"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import count
 from pathlib import Path
 from typing import Final
@@ -18,9 +18,12 @@ from ..core.settings import Settings
 from ..errors import ImageError, OutputError, ProjectError
 from ..io.images import LoadedImage, read_image
 from ..io.overlay import write_png
-from ..io.project import FACTS_NAME, JOURNAL_NAME, SUFFIX, Project, default_folder, pixel_hash
+from ..io.project import FACTS_NAME, JOURNAL_NAME, SUFFIX, Project, default_folder
+from ..io.project_image import pixel_hash
 from ..napari_.image_layer import rgb_of
+from ..napari_.readers import PROJECT, image_options
 from ..samples import sample_paths
+from .preferences import preferences
 
 _SHORT: Final = 10
 
@@ -42,29 +45,55 @@ def image_file(layer: Image) -> Path | None:
 def base_folder(file: Path) -> Path:
     """Return the first choice of a project folder for an image.
 
-    It lies beside the image. If nothing can be written there, or the image is one
-    of the package's own samples, it lies in :func:`data_folder`.
+    It lies in the folder of the person's preferences, else beside the image. If
+    nothing can be written there, or the image is one of the package's own samples,
+    it lies in :func:`data_folder`.
     """
-    beside = default_folder(file.resolve())
+    return _bases(file)[0]
+
+
+def may_write_beside(file: Path) -> bool:
+    """Whether files can be written beside an image, which none should beside a sample."""
     sample = file.resolve() in {path.resolve() for path in sample_paths()}
-    if os.access(beside.parent, os.W_OK) and not sample:
-        return beside
-    short = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:_SHORT]
-    return data_folder() / f"{beside.name.removesuffix(SUFFIX)}-{short}{SUFFIX}"
+    return os.access(file.resolve().parent, os.W_OK) and not sample
 
 
 def earlier_work(layer: Image) -> Path | None:
-    """Return the newest project folder made for a layer's file; None if there is none."""
+    """Return the project that a layer was opened from, else the newest made for its file.
+
+    None if there is none.
+    """
+    project = layer.metadata.get(PROJECT)
+    if isinstance(project, str) and _is_project(Path(project)):
+        return Path(project)
     file = image_file(layer)
-    if file is None:
-        return None
+    # Preferences may have changed since.
+    bases = () if file is None else _bases(file)
+    return next((found for base in bases if (found := _newest(base)) is not None), None)
+
+
+def _bases(file: Path) -> tuple[Path, ...]:
+    """Return where the project of an image may be, the place for a new one first."""
+    beside, chosen = default_folder(file.resolve()), preferences().projects
+    short = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:_SHORT]
+    # Images of the same name come together in one folder.
+    apart = f"{beside.name.removesuffix(SUFFIX)}-{short}{SUFFIX}"
+    usual = beside if may_write_beside(file) else data_folder() / apart
+    return (usual,) if chosen is None else (chosen / apart, usual)
+
+
+def _newest(base: Path) -> Path | None:
     found = None
-    for folder in _numbered(base_folder(file)):
+    for folder in _numbered(base):
         if not folder.exists():
-            return found
-        if (folder / FACTS_NAME).is_file() and (folder / JOURNAL_NAME).is_file():
+            break
+        if _is_project(folder):
             found = folder
     return found
+
+
+def _is_project(folder: Path) -> bool:
+    return (folder / FACTS_NAME).is_file() and (folder / JOURNAL_NAME).is_file()
 
 
 def new_project(layer: Image, mpp: float | None, settings: Settings) -> Project:
@@ -90,6 +119,16 @@ def new_project(layer: Image, mpp: float | None, settings: Settings) -> Project:
     make_folder(base.parent)
     free = next(folder for folder in _numbered(base) if not folder.exists())
     return Project.create(free, image, settings, mpp)
+
+
+def layer_with(project: Project, layers: Iterable[Image]) -> Image:
+    """Return the first of some layers that holds a project's image, else a new layer."""
+    rgb = project.image.rgb
+    for layer in layers:
+        data = layer.data[0] if layer.multiscale else layer.data
+        if np.shape(data)[:2] == rgb.shape[:2] and np.array_equal(data[..., :3], rgb):
+            return layer
+    return Image(rgb, **image_options(project.name, project.mpp, project.image.path))
 
 
 def copy_project(project: Project, folder: Path) -> None:

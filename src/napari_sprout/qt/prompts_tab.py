@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-import numpy as np
-from napari.layers import Points
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QGridLayout, QLabel, QPushButton
 
 from ..napari_.actions import NucleusActions
@@ -23,6 +21,7 @@ _SOURCES: Final = {
     "activation": "the activation scan",
     "stain": "the stain alone",
     "grid": "the plain grid",
+    "given": "the nuclei you opened",
     "hand": "you",
 }
 
@@ -45,7 +44,7 @@ class PromptsTab(Tab):
         self.selected = note()
         self.negatives = QCheckBox("Show negative points")
         self.negatives.setProperty("does", "The blue crosses: where there is no nucleus.")
-        self.negatives.toggled.connect(lambda _: self._hide_negatives())
+        self.negatives.toggled.connect(self._show_negatives)
         self.suppressed = QCheckBox("Show suppressed outlines")
         self.suppressed.setProperty(
             "does", "Outlines that lost against better ones. A click on one brings it back."
@@ -65,7 +64,7 @@ class PromptsTab(Tab):
         self.lines.addLayout(self._why())
         self.lines.addStretch()
         sessions.current_changed.connect(self._attach)
-        sessions.changed.connect(lambda _: self._show_change())
+        sessions.changed.connect(lambda _: self._show_counts())
         sessions.history_changed.connect(self.show_all)
         sessions.busy.connect(lambda _: self.show_all())
         self._attach()
@@ -107,6 +106,7 @@ class PromptsTab(Tab):
         self._actions = None if controller is None else controller.actions
         if self._actions is not None:
             self._actions.selection_changed.connect(self._selection_changed)
+        self._show_negatives(self.negatives.isChecked())
         self.show_all()
 
     def show_all(self) -> None:
@@ -123,7 +123,6 @@ class PromptsTab(Tab):
         self.suppressed.setText(f"Show suppressed outlines ({ghosts})")
         self._show_counts()
         self._show_selection()
-        self._hide_negatives()
 
     def _show_counts(self) -> None:
         controller = self._sessions.current
@@ -137,10 +136,6 @@ class PromptsTab(Tab):
             f"<b>{nuclei} nuclei</b>, {len(view.locked)} of them locked<br>"
             f"{positive} points, {len(view.prompts) - positive} negative points"
         )
-
-    def _show_change(self) -> None:
-        self._show_counts()
-        self._hide_negatives()
 
     def _selection_changed(self, ids: frozenset[int]) -> None:
         self._show_selection()
@@ -189,16 +184,9 @@ class PromptsTab(Tab):
         if tool.kind == "negative":
             self.negatives.setChecked(True)
 
-    def _hide_negatives(self) -> None:
-        """Show negative points only if asked to: there are many, and they hide the image."""
-        controller = self._sessions.current
-        layer = None if controller is None else controller.layer(LayerRole.PROMPTS)
-        if not isinstance(layer, Points) or not len(layer.data):
-            return
-        negative = layer.features["kind"].to_numpy() == "negative"
-        shown = ~negative | self.negatives.isChecked()
-        if not np.array_equal(layer.shown, shown):
-            layer.shown = shown
+    def _show_negatives(self, shown: bool) -> None:
+        if (controller := self._sessions.current) is not None:
+            controller.scene.show_negatives(shown)
 
     def _show_suppressed(self, visible: bool) -> None:
         controller = self._sessions.current
@@ -217,6 +205,11 @@ _ACTIONS: Final = (
     ("Remove", "remove_selected", "Remove the selected nuclei; later runs leave them out."),
     ("Lock", "toggle_lock", "Nothing changes a locked nucleus until it is unlocked."),
     ("Next answer", "cycle_answer", "See the model's other answers for the selected nucleus."),
+    (
+        "Refine with SAM",
+        "refine_selected",
+        "Let the model draw the selected nuclei again that you opened or drew yourself.",
+    ),
     ("Draw around", "start_region", "Select the nuclei in a region that you draw around."),
 )
 _REASONS: Final = (
@@ -237,7 +230,13 @@ _FORMATS: Final[dict[str, Callable[[Any], str]]] = {
     "mass": lambda value: f"{value:.2f}",
     "rho": lambda value: f"share {value:.2f}",
 }
-_NEEDED: Final = {"merge_selected": 2, "remove_selected": 1, "toggle_lock": 1, "cycle_answer": 1}
+_NEEDED: Final = {
+    "merge_selected": 2,
+    "remove_selected": 1,
+    "toggle_lock": 1,
+    "cycle_answer": 1,
+    "refine_selected": 1,
+}
 
 
 def _why_not(call: str, controller: SessionController | None, selected: int) -> str:

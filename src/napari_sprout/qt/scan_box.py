@@ -12,6 +12,7 @@ from .parts import allow, button, heading
 from .sessions import Sessions
 
 _NOT_YET: Final = "There is no activation scan yet: press Run."
+_ELSEWHERE: Final = "The points do not come from the scan (All settings, Prompts, Points from)."
 _RUNNING: Final = "Wait until the run is over."
 
 
@@ -58,6 +59,9 @@ class ScanBox(QWidget):
         controller = self._sessions.current
         rhos = () if controller is None or self._sessions.is_running else controller.rhos
         why_not = "" if rhos else _RUNNING if self._sessions.is_running else _NOT_YET
+        if rhos and controller is not None and controller.settings.prompts.source != "activation":
+            rhos, why_not = (), _ELSEWHERE
+            self.label.setText("not used")
         allow(self.slider, why_not)
         if not rhos or controller is None:
             allow(self.use, why_not)

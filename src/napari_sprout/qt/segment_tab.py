@@ -12,6 +12,7 @@ from ..core.stages import STAGES, Stage, needed, reads
 from .earlier_box import EarlierBox
 from .fold import Fold
 from .image_form import NO_IMAGE, ImageForm
+from .open_button import OpenButton
 from .parts import Tab, allow, button
 from .scan_box import ScanBox
 from .sessions import Sessions
@@ -19,6 +20,10 @@ from .settings_form import SettingsForm
 from .stage_list import StageList
 
 _DECIDE: Final = "Choose above first whether to go on with your earlier work."
+_NONE_OPENED: Final = (
+    "The points are to come from opened nuclei: open some, or choose something else under All "
+    "settings, Prompts, Points from."
+)
 _RUNNING: Final = "Wait until the run is over, or cancel it."
 _RUN: Final = "Find and outline all nuclei. Only what is not up to date is computed."
 _CANCEL: Final = "Stop soon; the stages that are done stay."
@@ -53,17 +58,20 @@ class SegmentTab(Tab):
         )
         self.run_from = button(
             "Run on from here",
-            "Make the selected stage and all that follow again. Your corrections stay.",
+            "Make what is out of date, from the selected stage on. Your corrections stay.",
             sessions.run,
         )
         self.restart = button(
             "Start over…", "Begin this image anew. What you did stays on disk.", self._restart
         )
+        self.opening = OpenButton(sessions, self)
+        self.open_button = self.opening.button
         line = QHBoxLayout()
         for one in (self.run_to, self.run_from, self.restart):
             line.addWidget(one)
         self.lines.addWidget(self.earlier)
         self.lines.addWidget(self.run_button)
+        self.lines.addWidget(self.open_button)
         self.lines.addWidget(self.image)
         self.lines.addWidget(self.stages)
         self.lines.addLayout(line)
@@ -120,6 +128,8 @@ class SegmentTab(Tab):
         self.run_button.setProperty("does", _CANCEL if running else _RUN)
         no_run = NO_IMAGE if sessions.layer is None else _DECIDE if self.earlier.asks else ""
         stopping = "It stops after the step it is at." if self._stopping and running else ""
+        allow(self.open_button, _RUNNING if running else no_run)
+        no_run = no_run or self._none_opened()
         allow(self.run_button, stopping if running else no_run)
         why_not = _RUNNING if running else no_run
         if not why_not and stage is None:
@@ -130,6 +140,14 @@ class SegmentTab(Tab):
         allow(self.run_from, why_not or (same if fresh and self.stages.all_done else ""))
         begun = sessions.current is not None
         allow(self.restart, "" if begun else "Nothing has been begun yet.")
+
+    def _none_opened(self) -> str:
+        """Return why nothing can be run if the points are to come from nuclei made elsewhere."""
+        draft, controller = self._sessions.draft, self._sessions.current
+        if draft is None or draft.settings.prompts.source != "given":
+            return ""
+        given = None if controller is None else controller.session.given
+        return _NONE_OPENED if given is None else ""
 
     def _busy(self, busy: bool) -> None:
         controller = self._sessions.current

@@ -2,30 +2,36 @@
 
 from __future__ import annotations
 
-import warnings
 import weakref
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Layer
+from napari.layers import Image
 from psygnal import Signal
 
 from ..core.correction import Change
+from ..core.edits import Piece
 from ..core.session import Progress
 from ..core.stages import Stage
-from ..errors import SproutError, SproutWarning
+from ..errors import SproutError
 from ..io.project import Project
 from ..napari_.controller import SessionController
-from ..napari_.image_layer import pixel_size_of
+from ..napari_.image_layer import is_colour_image, pixel_size_of
 from ..napari_.registry import SessionRegistry
+from ..napari_.roles import LayerRole
 from .draft import Draft, MakeSegmenter, frugal_segmenter
-from .keeping import earlier_work, new_project
+from .keeping import earlier_work, layer_with, new_project
+from .preferences import preferences
+from .taking_away import take_away
 from .workers import ThreadedSubmit
 
+ReadNuclei = Callable[[Callable[[str], None]], tuple[Piece, ...]]
+"""Reads nuclei made elsewhere; given what is told, in a sentence, what a person should know."""
+
+_T = TypeVar("_T")
 _RELAYED: Final = ("progress", "stage_finished", "changed", "busy", "history_changed")
 
 
@@ -40,7 +46,7 @@ class Sessions:
     viewer
         The viewer itself, not napari's proxy of it.
     device
-        The device that is chosen at first.
+        The device that is chosen at first; that of the person's preferences by default.
     """
 
     images_changed = Signal()
@@ -54,7 +60,7 @@ class Sessions:
     said = Signal(str)
     failed = Signal(str)
 
-    def __init__(self, viewer: ViewerModel, device: str = "auto") -> None:
+    def __init__(self, viewer: ViewerModel, device: str | None = None) -> None:
         self.viewer = viewer
         self.registry = SessionRegistry()
         self.make_segmenter: MakeSegmenter = frugal_segmenter
@@ -112,9 +118,8 @@ class Sessions:
         self._layer = layer
         if layer not in self._drafts:
             earlier = None if self.registry.get(layer) else earlier_work(layer)
-            self._drafts[layer] = Draft(
-                mpp=pixel_size_of(layer), device=self._device, earlier=earlier
-            )
+            device = self._device or preferences().device
+            self._drafts[layer] = Draft(mpp=pixel_size_of(layer), device=device, earlier=earlier)
         self.current_changed.emit()
 
     def run(self, until: Stage = Stage.NUCLEI) -> None:
@@ -123,11 +128,37 @@ class Sessions:
         if draft is None or self._layer is None or self.is_opening:
             return
         if controller is None:
-            self._begin(self._layer, draft, until)
+            self._begin(self._layer, draft, lambda: None, lambda made, _: made.run(until))
         else:
             draft.applied = draft.settings
             controller.change_settings(draft.settings)
             controller.run(until)
+
+    def open_nuclei(self, read: ReadNuclei) -> None:
+        """Show nuclei made elsewhere on the chosen image, and let them be corrected.
+
+        Parameters
+        ----------
+        read
+            Reads them; called in a thread of its own.
+        """
+        draft, controller, texts = self.draft, self.current, list[str]()
+        if draft is None or self._layer is None or self.is_opening:
+            return
+
+        def opened(on: SessionController, pieces: tuple[Piece, ...]) -> None:
+            for text in texts:
+                self.say(text)
+            draft.applied = draft.settings
+            on.change_settings(draft.settings)
+            on.open_nuclei(pieces)
+            if on.view is not None:
+                on.scene.make_active(LayerRole.PROMPTS, "select")
+
+        if controller is None:
+            self._begin(self._layer, draft, lambda: read(texts.append), opened)
+        else:
+            self.work(lambda: read(texts.append), partial(opened, controller))
 
     def cancel(self) -> None:
         """Stop the run of the chosen image within one unit of work."""
@@ -176,9 +207,11 @@ class Sessions:
         store = controller.scene.store
         made = [store.get(slot) for slot in store.slots]
         self._let_go(controller)
-        for one in made:
-            if one is not layer and one in self.viewer.layers:
-                self.viewer.layers.remove(one)
+        draft = self._drafts[layer]
+        if draft.settings.prompts.source == "given":
+            # The nuclei that were opened are gone with the session.
+            draft.settings = draft.settings.with_changes(prompts={"source": "activation"})
+        take_away(self.viewer, [one for one in made if one is not None and one is not layer])
         self.current_changed.emit()
 
     def resume(self, folder: Path) -> None:
@@ -187,11 +220,8 @@ class Sessions:
         self._opening[submit] = None
 
         def work() -> tuple[Project, list[str]]:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always", SproutWarning)
-                return Project.open(folder), [
-                    str(one.message) for one in caught if issubclass(one.category, SproutWarning)
-                ]
+            texts: list[str] = []
+            return Project.open(folder, tell=texts.append), texts
 
         def done(opened: tuple[Project, list[str]]) -> None:
             project, texts = opened
@@ -221,25 +251,33 @@ class Sessions:
 
     # How it is done
 
-    def _begin(self, layer: Image, draft: Draft, until: Stage) -> None:
-        """Make a project and a controller for an image, and run it."""
+    def _begin(
+        self,
+        layer: Image,
+        draft: Draft,
+        first: Callable[[], _T],
+        then: Callable[[SessionController, _T], None],
+    ) -> None:
+        """Do something `first`, then make a project and a controller for an image, and use it."""
         submit = ThreadedSubmit()
         self._opening[submit] = layer
         settings, mpp = draft.settings, draft.mpp
 
-        def work() -> Project | SproutError:
+        def work() -> tuple[Project | SproutError, _T]:
+            found = first()
             try:
-                return new_project(layer, mpp, settings)
+                return new_project(layer, mpp, settings), found
             except SproutError as error:
-                return error
+                return error, found
 
-        def done(project: Project | SproutError) -> None:
+        def done(made: tuple[Project | SproutError, _T]) -> None:
+            project, found = made
             kept = project if isinstance(project, Project) else None
             if isinstance(project, SproutError):
                 self.say(f"What you do cannot be kept on disk. {project}")
             self._open(layer, submit, kept)
             if (controller := self.registry.get(layer)) is not None:
-                controller.run(until)
+                then(controller, found)
 
         self._prepare(submit, work, done)
 
@@ -318,18 +356,10 @@ class Sessions:
 
     def _layer_of(self, project: Project) -> Image:
         """Return the layer with a project's image; a new one if there is none."""
-        rgb = project.image.rgb
         chosen = [] if self._layer is None else [self._layer]
-        for layer in (*chosen, *self.images):
-            data = layer.data[0] if layer.multiscale else layer.data
-            if np.shape(data)[:2] == rgb.shape[:2] and np.array_equal(data[..., :3], rgb):
-                return layer
-        options: dict[str, Any] = {}
-        if project.mpp is not None:
-            options = {"scale": (project.mpp, project.mpp), "units": ("um", "um")}
-        metadata = {"path": str(project.image.path), "mpp": project.mpp}
-        layer = Image(rgb, name=project.name, rgb=True, metadata=metadata, **options)
-        self.viewer.add_layer(layer)
+        layer = layer_with(project, (*chosen, *self.images))
+        if layer not in self.viewer.layers:
+            self.viewer.add_layer(layer)
         return layer
 
     def _tell_failure(self, error: BaseException) -> None:
@@ -361,11 +391,6 @@ class Sessions:
             self.choose(owner.image_layer)
         elif is_colour_image(layer):
             self.choose(layer)
-
-
-def is_colour_image(layer: Layer) -> bool:
-    """Whether a layer holds a flat colour image."""
-    return isinstance(layer, Image) and layer.rgb and layer.ndim == 2
 
 
 def _closing(project: Project | None) -> Callable[[], None]:

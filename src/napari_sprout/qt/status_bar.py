@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from ..core.session import Progress
@@ -10,6 +12,8 @@ from .parts import OneLine
 from .sessions import Sessions
 from .time_left import TimeLeft
 from .wording import STAGE_TITLES, duration
+
+_RUNNING: Final = "Running: you can look around meanwhile."
 
 
 class StatusBar(QWidget):
@@ -55,6 +59,7 @@ class StatusBar(QWidget):
             self.bar.setRange(0, 1000)
             self.bar.setValue(0)
             self.bar.setFormat("Preparing…")
+            self.message.setText(_RUNNING)
         elif not running and controller is not None and controller.is_busy:
             # An edit: too short to measure.
             self.bar.setRange(0, 0)
@@ -68,8 +73,9 @@ class StatusBar(QWidget):
 
     def _say_how_it_ended(self) -> None:
         controller = self._sessions.current
-        if controller is None or controller.view is None:
-            return
-        if controller.session.is_current(Stage.NUCLEI):
+        if controller is not None and controller.session.is_current(Stage.NUCLEI):
             took = duration(self._left.elapsed)
             self.message.setText(f"Done: {len(controller.correction.areas)} nuclei, {took}.")
+        elif self.message.text() == _RUNNING:
+            # What failed has been told already.
+            self.message.setText("Stopped early: the finished stages are kept. Run goes on.")
