@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -15,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from report import replace_results
+from report import processor, replace_results
 
 
 def measure(path: Path, threads: int, size: int) -> dict:
@@ -46,12 +45,6 @@ def measure(path: Path, threads: int, size: int) -> dict:
         "shape": list(image.rgb[:size, :size].shape[:2]),
         "torch": torch.__version__,
     }
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def main() -> None:
