@@ -29,6 +29,8 @@ from napari_sprout.io.overlay import write_png
 from napari_sprout.napari_.roles import LayerRole
 
 PATIENCE = 600.0
+MARGIN = 20
+"""Pixels from the image's edge within which no point is taken: it might be dragged out of it."""
 SHIFT = 2.0
 """Pixels by which a point is dragged: enough to be another prompt, and still its nucleus."""
 
@@ -94,7 +96,11 @@ class Bench:
         )
         self.control = sessions.current
         self.control.changed.connect(self._changed)
+        self.control.failed.connect(self._failed)
         return gaps
+
+    def _failed(self, reason: str) -> None:
+        raise SystemExit(reason)
 
     def _changed(self, change: Any) -> None:
         self.shown = time.perf_counter()
@@ -167,7 +173,13 @@ def measure(bench: Bench, count: int) -> dict[str, list[tuple[float, float]]]:
     rng = np.random.default_rng(0)
     areas = bench.control.correction.areas
     prompts = bench.control.correction.prompts
-    positive = [i for i in areas if i in prompts]
+    shape = bench.control.correction.labels.shape
+    inside = {
+        ident
+        for ident, prompt in prompts.items()
+        if MARGIN < prompt.y < shape[0] - MARGIN and MARGIN < prompt.x < shape[1] - MARGIN
+    }
+    positive = [ident for ident in areas if ident in inside]
     chosen = rng.choice(positive, count + 3, replace=False).tolist()
     for ident in chosen[:3]:
         bench.drag(ident, (SHIFT, 0.0))

@@ -220,6 +220,19 @@ def test_a_cancelled_run_that_waits_never_begins(slow, later) -> None:
     slow.check()
 
 
+def test_a_run_cancelled_when_it_is_through_is_shown(open_session, quick) -> None:
+    opened = open_session()
+    opened.control.run()
+    before = opened.labels.copy()
+    opened.control.change_settings(quick.with_changes(prompts={"min_area": 60.0}))
+    opened.control.stage_finished.connect(
+        lambda stage: opened.control.cancel() if stage is Stage.NUCLEI else None
+    )
+    opened.control.run()
+    assert not np.array_equal(opened.control.correction.labels, before)
+    opened.check()
+
+
 def test_an_edit_made_during_a_run_comes_after_it(open_session, later, quick) -> None:
     opened = open_session(run=False, submit=later)
     opened.control.run()

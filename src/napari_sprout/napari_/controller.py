@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
-from collections import deque
 from functools import partial
-from typing import Final
 
 import numpy as np
 from napari.components import ViewerModel
@@ -19,22 +16,29 @@ from ..core.edits import ChangeSettings, Edit, OpenNuclei, PaintReference, Piece
 from ..core.session import Progress, Session
 from ..core.settings import Settings
 from ..core.stages import Stage
-from ..errors import ProjectError, SproutError, StoppedError
+from ..errors import ProjectError, StoppedError
 from ..io.project import Project
 from ..models.protocols import PromptableSegmenter
 from .actions import NucleusActions
+from .identifiers import FreshIdentifiers
 from .image_layer import pixel_size_of, rgb_of
-from .jobs import Job, Submit, Work, run_inline
+from .jobs import Job, Submit, Work, run_inline, sentence
 from .reruns import advice, later, may_change_step, outdates_run, run_after
 from .roles import LayerRole
 from .scene import Host, Scene
 from .stage_layers import LayerSpec, activation_specs, chosen_step, stage_specs
 from .view import View, take_view
-from .work import Failure, Message, Notice, Picture, PromptsMade, Shown, StageMade, Worker
-
-_LOG: Final = logging.getLogger(__name__)
-_FRESH: Final = 64
-"""Identifiers at hand for what a person adds while an edit is under way."""
+from .work import (
+    Failure,
+    Message,
+    Notice,
+    Picture,
+    PromptsMade,
+    Shown,
+    StageMade,
+    Whole,
+    Worker,
+)
 
 
 class SessionController:
@@ -111,15 +115,15 @@ class SessionController:
         self.correction = Correction(self.session)
         self.actions = NucleusActions(self)
         self._submit = submit
-        self._worker = Worker(self.correction, project, lambda: _FRESH - len(self._fresh))
+        self._fresh = FreshIdentifiers(self.correction.new_id)
+        self._worker = Worker(self.correction, project, lambda: self._fresh.wanted)
         self._jobs: dict[object, Job | None] = {}
         self._runs: set[object] = set()
         self._view: View | None = None
         self._missed = False
+        self._introduced = False
         self._rerun: Stage | None = None
         self._closed = False
-        self._fresh: deque[int] = deque()
-        self._opened: set[int] = set()
         self._told: set[str] = set()
         host = Host(
             send=self.apply_all,
@@ -186,11 +190,7 @@ class SessionController:
 
     def new_id(self) -> int:
         """Return an identifier that was never used."""
-        # Drawn ahead of need: asking the correction would wait for the edit under way.
-        while self._fresh:
-            if (ident := self._fresh.popleft()) not in self._opened:
-                return ident
-        return self.correction.new_id()
+        return self._fresh.new()
 
     # What can be done
 
@@ -238,8 +238,8 @@ class SessionController:
 
     def open_nuclei(self, pieces: tuple[Piece, ...]) -> None:
         """Show nuclei made elsewhere, (id, box, mask) of each, in the place of what there is."""
-        # Numbered anew they would be 1, 2, 3 ...: neither may be given to what is added.
-        self._opened |= {*range(1, len(pieces) + 1), *(ident for ident, _, _ in pieces)}
+        # Numbered anew they would be 1, 2 ...
+        self._fresh.take_out({*range(1, len(pieces) + 1), *(ident for ident, _, _ in pieces)})
         self.apply(OpenNuclei(pieces))
 
     def show_step(self, index: int) -> None:
@@ -254,7 +254,7 @@ class SessionController:
             self.scene.show_spec(spec)
 
     def override_stop(self, rho: float) -> None:
-        """Take the prompts from the step nearest to `rho` (0: where the scan stops by itself)."""
+        """Take the prompts from the step nearest to `rho`; 0: where the scan stops by itself."""
         self.change_settings(self.session.settings.with_changes(scan={"rho": rho}))
         self.run()
 
@@ -299,27 +299,31 @@ class SessionController:
         match message:
             case Progress():
                 self.progress.emit(message)
+            case Notice():
+                self.warned.emit(message.text)
+            case Shown():
+                self._changed(message)
+            case Failure():
+                self._failed(message)
+            case _:
+                self._draw(message)
+
+    def _draw(self, message: Picture | PromptsMade | StageMade | Whole) -> None:
+        match message:
             case Picture():
-                self._show_picture(message)
+                if isinstance(message.what, LayerSpec):
+                    self.scene.show_spec(message.what)
+                else:
+                    self.scene.prepare(message.what, self.session.image.shape[:2])
+                message.shown.set()
             case PromptsMade():
                 self.scene.show_prompts(message.prompts)
             case StageMade():
                 for slot in message.gone:
                     self.scene.store.remove(slot)
                 self.stage_finished.emit(message.stage)
-            case Shown():
-                self._changed(message)
-            case Failure():
-                self._failed(message)
-            case Notice():
-                self.warned.emit(message.text)
-
-    def _show_picture(self, picture: Picture) -> None:
-        if isinstance(picture.what, LayerSpec):
-            self.scene.show_spec(picture.what)
-        else:
-            self.scene.prepare(picture.what, self.session.image.shape[:2])
-        picture.shown.set()
+            case Whole():
+                self._show(message.view, complete=True)
 
     def _changed(self, shown: Shown) -> None:
         if shown.view is not None:
@@ -337,37 +341,22 @@ class SessionController:
             for spec in stage_specs(self.session, Stage.REFERENCE):
                 self.scene.show_spec(spec)
 
-    def _done(self, token: object, view: View | None) -> None:
-        if self._closed:
-            return
-        if view is not None:
-            first = self._view is None
-            self._show(view, complete=True)
-            if first:
-                self.scene.make_active(LayerRole.PROMPTS, "select")
-            for text in self.session.warnings:
-                if text not in self._told:
-                    self._told.add(text)
-                    self.warned.emit(text)
-        self._over(token)
+    def _done(self, token: object, _: object) -> None:
+        if not self._closed:
+            self._over(token)
 
     def _broken(self, token: object, error: BaseException) -> None:
         if self._closed:
             return
-        if isinstance(error, SproutError):
-            if not isinstance(error, StoppedError):
-                self.failed.emit(str(error))
-        else:
-            _LOG.error("Work on '%s' failed", self.image_layer.name, exc_info=error)
-            self.failed.emit(
-                f"Something went wrong that should not ({type(error).__name__}: {error}); what you "
-                "did before is kept, and the log says more."
-            )
+        if not isinstance(error, StoppedError):
+            self.failed.emit(sentence(error))
         self._over(token)
 
     def _over(self, token: object) -> None:
         self._jobs.pop(token, None)
-        self._runs.discard(token)
+        if token in self._runs:
+            self._runs.discard(token)
+            self._run_over()
         self._settle()
         if not self._jobs:
             self.busy.emit(False)
@@ -376,8 +365,17 @@ class SessionController:
             until, self._rerun = self._rerun, None
             self.run(until)
 
+    def _run_over(self) -> None:
+        if self._view is not None and not self._introduced:
+            self._introduced = True
+            self.scene.make_active(LayerRole.PROMPTS, "select")
+        for text in self.session.warnings:
+            if text not in self._told:
+                self._told.add(text)
+                self.warned.emit(text)
+
     def _show(self, view: View, complete: bool) -> None:
-        self._fresh.extend(view.fresh)
+        self._fresh.add(view.fresh)
         if self._view is not None and view.revision < self._view.revision:
             # An answer that was overtaken; what it alone knew is fetched when all is quiet.
             self._missed = True
@@ -389,7 +387,9 @@ class SessionController:
         """Make the layers what the correction is, once nothing is under way."""
         if self._jobs or self._closed:
             return
-        if self._missed:
+        # A run that is cancelled at its very end may have changed the result.
+        shown = -1 if self._view is None else self._view.revision
+        if self._missed or (self.correction.ready and self.correction.revision > shown):
             self._missed = False
             self._show(take_view(self.correction), complete=True)
         self.scene.settle()

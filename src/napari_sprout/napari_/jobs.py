@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Generator
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
-from ..errors import StoppedError
+from ..errors import SproutError, StoppedError
+
+_LOG: Final = logging.getLogger(__name__)
 
 Work = Callable[[], Any]
 """What to do: a function that returns its result, or a generator function that
@@ -92,3 +95,14 @@ def run_inline(
     else:
         on_done(result)
     return job
+
+
+def sentence(error: BaseException) -> str:
+    """Return what a person is told of an error; one that nobody foresaw goes to the log whole."""
+    if isinstance(error, SproutError):
+        return str(error)
+    _LOG.error("Work failed", exc_info=error)
+    return (
+        f"Something went wrong that should not ({type(error).__name__}: {error}); what you did "
+        "before is kept, and the log says more."
+    )

@@ -66,6 +66,13 @@ class Shown:
 
 
 @dataclass(frozen=True, eq=False)
+class Whole:
+    """The whole result of a run."""
+
+    view: View
+
+
+@dataclass(frozen=True, eq=False)
 class Failure:
     """An edit that turned out to be impossible, and why."""
 
@@ -80,14 +87,14 @@ class Notice:
     text: str
 
 
-Message = Progress | Picture | StageMade | PromptsMade | Shown | Failure | Notice
+Message = Progress | Picture | StageMade | PromptsMade | Shown | Whole | Failure | Notice
 _PATIENCE = 1.0
 """Seconds after which the worker goes on though a layer is not there yet."""
 
 _BREATH = 0.02
 """Seconds that the window has to itself between two new layers."""
 
-Work = Generator[Message, None, View | None]
+Work = Generator[Message, None, None]
 _T = TypeVar("_T")
 
 
@@ -121,7 +128,7 @@ class Worker:
         self._hurried.set()
 
     def run(self, until: Stage, present: frozenset[Slot]) -> Work:
-        """Run what is not up to date, as far as `until`; returns the whole result.
+        """Run what is not up to date, as far as `until`.
 
         Parameters
         ----------
@@ -150,10 +157,8 @@ class Worker:
                     yield from self._pictures(stage, present)
         if not correction.session.is_current(until):
             raise StoppedError(f"The run was stopped before its stage '{until}' was finished.")
-        if until is not Stage.NUCLEI:
-            return None
-        yield StageMade(Stage.NUCLEI)
-        return take_view(correction, fresh=self._wanted())
+        if until is Stage.NUCLEI:
+            yield from self._whole()
 
     def apply(self, edits: Iterable[Edit]) -> Work:
         """Do the edits of one act; those that are impossible are left out."""
@@ -171,7 +176,6 @@ class Worker:
             if done:
                 self._acts.append(done)
                 self._undone.clear()
-        return None
 
     def travel(self, forward: bool) -> Work:
         """Undo the last act, or redo the one undone last."""
@@ -191,13 +195,12 @@ class Worker:
                 target.append(done)
             if 0 < done < count:
                 source.append(count - done)
-        return None
 
     def restore(self) -> Work:
-        """Do again everything that is written down in the project; returns the result."""
+        """Do again everything that is written down in the project."""
         project, correction = self._project, self._correction
         if project is None or not project.entries:
-            return None
+            return
         told: deque[str] = deque()
         steps = history.replaying(project, correction, told.append)
         with closing(_noticed(steps, told)) as messages:
@@ -211,7 +214,8 @@ class Worker:
         for stage in Stage:
             if correction.session.is_current(stage):
                 yield from self._pictures(stage, frozenset())
-        return take_view(correction, fresh=self._wanted()) if correction.ready else None
+        if correction.ready:
+            yield from self._whole()
 
     def _kept(self, edit: Edit) -> Change:
         if self._project is None:
@@ -223,6 +227,11 @@ class Worker:
             return self._correction.redo() if forward else self._correction.undo()
         move = history.redo if forward else history.undo
         return move(self._project, self._correction)
+
+    def _whole(self) -> Iterator[Whole | StageMade]:
+        """Yield the whole result; first of all, as the work may be cancelled at each step."""
+        yield Whole(take_view(self._correction, fresh=self._wanted()))
+        yield StageMade(Stage.NUCLEI)
 
     def _shown(self, change: Change, undone: bool = False) -> Shown:
         ready = self._correction.ready

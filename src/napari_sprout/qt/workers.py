@@ -6,10 +6,10 @@ import sys
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from qtpy.QtCore import QCoreApplication, QEvent, QObject
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, QTimer
 
 from ..errors import StoppedError
 from ..napari_.jobs import Work
@@ -17,6 +17,10 @@ from .log import explained
 
 NAME: Final = "napari-sprout"
 """What the names of the worker threads begin with."""
+
+
+_PAUSE: Final = 1
+"""Milliseconds between two calls, for what else is due in the window."""
 
 
 class ThreadJob:
@@ -150,11 +154,19 @@ class ThreadedSubmit:
 
 
 class _Mailbox(QObject):
-    """Calls functions in the thread it was made in, in the order they were posted."""
+    """Calls functions in the thread it was made in, in the order they were posted.
+
+    Between two calls the window paints and answers: what a call has changed is
+    seen before the next one changes more.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        # Qt delivers posted events all at once, but one timer's before it paints again.
+        self._turn = QTimer(self)
+        self._turn.setSingleShot(True)
+        self._turn.timeout.connect(self._call_next)
 
     def post(self, call: Callable[[], None]) -> None:
         """Have `call` called; from any thread, without waiting for it."""
@@ -162,12 +174,20 @@ class _Mailbox(QObject):
         QCoreApplication.postEvent(self, QEvent(QEvent.Type.User))
 
     def event(self, event: QEvent | None) -> bool:
-        """Call the next function."""
+        """Take a turn as soon as the window has painted."""
         if event is None or event.type() != QEvent.Type.User:
             return super().event(event)
+        self._turn.start(0)
+        return True
+
+    def _call_next(self) -> None:
         try:
-            self._calls.get_nowait()()
+            call = self._calls.get_nowait()
+        except Empty:
+            return
+        self._turn.start(_PAUSE)
+        try:
+            call()
         except Exception:
             # An exception that leaves a handler of Qt's would end the program.
             sys.excepthook(*sys.exc_info())
-        return True
