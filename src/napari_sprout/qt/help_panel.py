@@ -16,7 +16,7 @@ _STEPS: Final = (
     "Open an H&E image (File > Open, or drop it on the window).",
     "Press <b>Run</b> in the Segment tab. Every stage appears as a layer.",
     "Correct: in the Prompts tab choose <b>Add nucleus</b> and click where one was missed; choose "
-    "<b>Select and move</b> and drag a point, or press Delete to take it away. Only that nucleus "
+    "<b>Move points</b> and drag a point, or press Delete to take it away. Only that nucleus "
     "changes.",
     "Go through what is in doubt in the Review tab.",
     "Write the results in the Export tab. What you do is kept all the while.",
