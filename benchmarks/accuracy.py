@@ -29,6 +29,8 @@ DEFAULT = "default"
 BASELINE = "Otsu + watershed"
 VARIANTS: dict[str, dict] = {
     DEFAULT: {},
+    "regions of a single map": {"prompts": {"regions": "single"}},
+    "masks as SAM draws them": {"decoding": {"smoothing": 0.0}},
     "points alone (no mask prompt)": {"decoding": {"mask_prompt": "none"}},
     "fixed stain vectors": {"stain": {"method": "fixed"}},
     "cosine similarity, no transport": {"transport": {"method": "cosine"}},

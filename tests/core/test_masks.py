@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -43,7 +44,7 @@ def decoder(fake_type) -> Callable[..., tuple[TileDecoder, object]]:
         tiles = TileEmbeddings(grid, image, lambda: chosen, {})
         stain = np.linspace(0, 1, shape[1], dtype=np.float32)[None].repeat(shape[0], 0)
         made = TileDecoder(
-            lambda: chosen, tiles, stain, settings or DecodingSettings(mask_prompt="none")
+            lambda: chosen, tiles, stain, settings or DecodingSettings(mask_prompt="none"), 0.25
         )
         return made, chosen
 
@@ -125,7 +126,7 @@ def test_no_prompts_need_no_model(decoder):
 
     grid = TileGrid.over(SHAPE, SIDE, 0.5)
     tiles = TileEmbeddings(grid, np.zeros((*SHAPE, 3), np.uint8), refuse, {})
-    made = TileDecoder(refuse, tiles, np.zeros(SHAPE, np.float32), DecodingSettings())
+    made = TileDecoder(refuse, tiles, np.zeros(SHAPE, np.float32), DecodingSettings(), 0.25)
     assert list(made.decode(points_at())) == []
 
 
@@ -207,7 +208,8 @@ class TwoPieces:
 
 
 def test_only_the_piece_under_the_point_is_kept(decoder):
-    candidate = decoded(decoder(segmenter=TwoPieces())[0], points_at((150, 210)))[1]
+    settings = DecodingSettings(mask_prompt="none", smoothing=0.0)
+    candidate = decoded(decoder(settings, TwoPieces())[0], points_at((150, 210)))[1]
     assert candidate.area == 64
     y0, x0, y1, x1 = candidate.box
     assert y0 <= 150 <= y1
@@ -245,7 +247,7 @@ def test_cuda_draws_the_same_masks(synthetic):
         segmenter = load_segmenter("mobile_sam", device)
         tiles = TileEmbeddings(grid, synthetic.rgb, lambda s=segmenter: s, {})
         stain = np.ones(shape, np.float32)
-        made = TileDecoder(lambda s=segmenter: s, tiles, stain, DecodingSettings())
+        made = TileDecoder(lambda s=segmenter: s, tiles, stain, DecodingSettings(), 0.25)
         areas.append({i: c.area for i, c in decoded(made, prompts).items()})
     assert areas[0].keys() == areas[1].keys()
     assert all(areas[1][i] == pytest.approx(area, rel=0.05) for i, area in areas[0].items())
@@ -263,3 +265,25 @@ def test_a_prompt_without_a_region_does_not_take_the_others_regions_away(decoder
     assert float(with_region.max()) == pytest.approx(4.0)
     assert len(with_region) == 1
     assert sum(len(b) for b in recorder.batches if b.masks is None) == 1
+
+
+def test_spikes_are_cut_off_and_small_masks_are_left_alone(decoder, fake_type):
+    class Spiky(fake_type):
+        def decode(self, embedding, prompts, side):
+            answer = super().decode(embedding, prompts, side)
+            middle = answer.logits.shape[-1] // 2
+            # A tooth one pixel thick, from the nucleus to beyond its radius.
+            answer.logits[..., middle, middle : middle + 30] = 1.0
+            return answer
+
+    spot = points_at((150.0, 150.0))
+    settings = DecodingSettings(mask_prompt="none")
+    toothed = dataclasses.replace(settings, smoothing=0.0)
+    raw = decoded(decoder(toothed, Spiky(radius=12))[0], spot)[1]
+    cut = decoded(decoder(settings, Spiky(radius=12))[0], spot)[1]
+    plain = decoded(decoder(settings, radius=12)[0], spot)[1]
+    assert raw.mask.shape[1] > plain.mask.shape[1] + 10
+    assert cut.box == plain.box
+    tiny = decoded(decoder(settings, radius=1.2)[0], spot)[1]
+    same = decoded(decoder(toothed, radius=1.2)[0], spot)[1]
+    assert np.array_equal(tiny.mask, same.mask)

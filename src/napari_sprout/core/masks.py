@@ -173,6 +173,18 @@ def _component(mask: NDArray[np.bool_], y: int, x: int) -> NDArray[np.bool_]:
     return piece
 
 
+def _without_spikes(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
+    """Open a mask by a disk: SAM's masks have teeth along edges that nuclei have not.
+
+    A mask too small to hold the disk stays as it is.
+    """
+    if radius < 1:
+        return mask
+    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    opened: NDArray[np.bool_] = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk) > 0
+    return opened if opened.any() else mask
+
+
 def _open_sides(mask: NDArray[np.bool_], origin: NDArray[np.int64], window: int) -> bool:
     """Whether a mask reaches an edge of its window that is not also the tile's edge."""
     row, column = (int(v) for v in origin)
@@ -216,7 +228,9 @@ class TileDecoder:
     haematoxylin
         (H, W) float32 haematoxylin concentration, normalised to 0..1.
     settings
-        Window, mask prompt, multimask and batch.
+        Window, mask prompt, multimask, smoothing and batch.
+    mpp
+        Working pixel size in um.
     """
 
     def __init__(
@@ -225,12 +239,14 @@ class TileDecoder:
         tiles: TileEmbeddings,
         haematoxylin: NDArray[np.float32],
         settings: DecodingSettings,
+        mpp: float,
     ) -> None:
         self._segmenter = segmenter
         self._tiles = tiles
         self._grid = tiles.grid
         self._haematoxylin = haematoxylin
         self._settings = settings
+        self._radius = round(settings.smoothing / mpp)
 
     def decode(self, prompts: PointPrompts) -> Iterator[tuple[int, list[Candidate]]]:
         """Decode prompts, grouped by the tile in which each lies most centrally.
@@ -281,6 +297,7 @@ class TileDecoder:
             if window < EMBEDDING and _open_sides(piece, origins[i], window):
                 open_rows.append(i)
                 continue
+            piece = _component(_without_spikes(piece, self._radius), *local[i])
             candidate = _candidate(
                 int(prompts.ids[i]), piece, corners[i], float(iou[i]), self._haematoxylin
             )

@@ -86,11 +86,19 @@ def watershed_regions(
     labels = watershed(-depth, markers, mask=mask).astype(np.int32)
     sizes = np.bincount(labels.ravel())
     labels[sizes[labels] < min_area] = 0
-    return _ordered(labels, distance)
+    return ordered(labels, distance)
 
 
-def _ordered(labels: NDArray[np.int32], distance: NDArray[np.float32]) -> Regions:
-    """Find each region's point and number the regions in raster order of the points."""
+def ordered(labels: NDArray[np.int32], distance: NDArray[np.float32]) -> Regions:
+    """Find each region's point and number the regions in raster order of the points.
+
+    Parameters
+    ----------
+    labels
+        (H, W) regions under any numbers; 0 is background.
+    distance
+        (H, W) how deep each pixel lies.
+    """
     ids = np.unique(labels)
     ids = ids[ids > 0]
     if len(ids) == 0:

@@ -199,6 +199,12 @@ class PromptSettings(Group):
         "activation", "What places the points: activation, stain, a plain grid, opened nuclei.",
         choices=("activation", "stain", "grid", "given"),
     )  # fmt: skip
+    regions: str = setting(
+        "stable", "What several outlines agree on, or a single one.", choices=("stable", "single")
+    )
+    agreement: float = setting(
+        0.15, "How much outlines must agree on a nucleus; smaller finds more.", low=0.0, high=1.0
+    )
     min_area: float = setting(
         6.0, "Smaller regions get no point.", low=0.0, high=1000.0, unit="um^2"
     )
@@ -250,6 +256,10 @@ class DecodingSettings(Group):
     hand_radius: float = setting(
         3.0, "Radius of the nucleus suggested to SAM around a point placed by hand (0: none).",
         low=0.0, high=50.0, unit="um", advanced=True,
+    )  # fmt: skip
+    smoothing: float = setting(
+        0.5, "Spikes thinner than twice this are cut off masks.",
+        low=0.0, high=5.0, unit="um", advanced=True,
     )  # fmt: skip
     batch: int = setting(32, "Prompts decoded at once.", low=1, high=4096, advanced=True)
     min_area: float = setting(6.0, "Smaller masks are dropped.", low=0.0, high=1000.0, unit="um^2")

@@ -26,6 +26,7 @@ from .edits import PaintReference
 from .given import GivenNuclei, given_prompts, required
 from .instances import Candidate, Prompt
 from .outputs import Encoded, Nuclei, PromptSet, Stains, WorkingImage
+from .proposals import stable_regions
 from .prototypes import Prototypes, fit_prototypes, token_share
 from .reference import ReferenceMasks, paint_reference, reference_masks
 from .settings import Settings
@@ -209,16 +210,20 @@ def make_prompts(context: Context) -> Generator[Units, None, PromptSet]:
     if settings.prompts.source == "grid":
         regions = prompts.grid_regions(tissue, settings.prompts, scale.mpp)
         return _prompt_set(regions, np.empty((0, 2)), tissue, scale, "grid", None)
+    made, step = None, None
     if settings.prompts.source == "stain":
-        foreground, step = reference.sure_foreground, None
-        background = reference.background
+        foreground, background = reference.sure_foreground, reference.background
     else:
         scan: activation.Scan = context.outputs[Stage.ACTIVATION]
-        step = activation.choose_step(scan.steps, settings.scan) if scan.steps else None
-        foreground, background = prompts.combine(
-            scan.steps[step] if step is not None else None, reference, tissue, scale
-        )
-    regions = prompts.watershed_regions(foreground, settings.prompts, scale.mpp)
+        if scan.steps:
+            step = activation.choose_step(scan.steps, settings.scan)
+            made = scan.steps[step]
+        foreground, background = prompts.combine(made, reference, tissue, scale)
+    if made is not None and settings.prompts.regions == "stable":
+        regions = stable_regions(made, reference, tissue, settings.prompts, scale)
+        foreground, background = regions.labels > 0, background & (regions.labels == 0)
+    else:
+        regions = prompts.watershed_regions(foreground, settings.prompts, scale.mpp)
     negatives = prompts.negative_points(background, settings.prompts, scale.mpp)
     return _prompt_set(regions, negatives, foreground, scale, settings.prompts.source, step)
 
@@ -271,7 +276,11 @@ def mask_decoder(context: Context) -> masks.TileDecoder:
     encoded: Encoded = context.outputs[Stage.ENCODING]
     stains: Stains = context.outputs[Stage.STAIN]
     return masks.TileDecoder(
-        context.segmenter, encoded.tiles, stains.haematoxylin, context.settings.decoding
+        context.segmenter,
+        encoded.tiles,
+        stains.haematoxylin,
+        context.settings.decoding,
+        context.working.scale.mpp,
     )
 
 

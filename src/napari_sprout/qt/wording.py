@@ -65,6 +65,8 @@ _LABELS = {
     "crf_position_sigma": "CRF reach",
     "crf_density_sigma": "CRF stain likeness",
     "source": "points from",
+    "regions": "outlines compared",
+    "agreement": "least agreement",
     "min_area": "smallest area",
     "max_area": "largest area",
     "min_haematoxylin": "least haematoxylin",
