@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -125,10 +126,11 @@ class Bench:
         prompt = self.control.correction.prompts[ident]
         return prompt.y, prompt.x
 
-    def answer(self) -> tuple[float, float]:
-        """Return the ms until the layers were changed, and until they were painted."""
-        begun = time.perf_counter()
+    def answer(self, act: Callable[[], None]) -> tuple[float, float]:
+        """Do the last of an act; return the ms until layers were changed, and until painted."""
         self.shown = self.painted = 0.0
+        begun = time.perf_counter()
+        act()
         wait(lambda: self.shown > begun)
         wait(lambda: self.painted > self.shown)
         self.settle()
@@ -144,8 +146,7 @@ class Bench:
         for step in range(1, 5):
             QTest.mouseMove(native, first + (last - first) * step / 4)
             QApplication.processEvents()
-        QTest.mouseRelease(native, Qt.MouseButton.LeftButton, pos=last)
-        return self.answer()
+        return self.answer(lambda: QTest.mouseRelease(native, Qt.MouseButton.LeftButton, pos=last))
 
     def delete(self, ident: int) -> tuple[float, float]:
         """Select a point and press Delete."""
@@ -153,19 +154,18 @@ class Bench:
         self.dock.prompts.tools.buttons["Move points"].click()
         QTest.mouseClick(self.canvas.native, Qt.MouseButton.LeftButton, pos=self.place(y, x))
         self.settle()
-        QTest.keyClick(self.canvas.native, Qt.Key.Key_Delete)
-        return self.answer()
+        return self.answer(lambda: QTest.keyClick(self.canvas.native, Qt.Key.Key_Delete))
 
     def add(self, y: float, x: float) -> tuple[float, float]:
         """Click where there is no point."""
         self.dock.prompts.tools.buttons["Add nucleus"].click()
-        QTest.mouseClick(self.canvas.native, Qt.MouseButton.LeftButton, pos=self.place(y, x))
-        return self.answer()
+        native, place = self.canvas.native, self.place(y, x)
+        return self.answer(lambda: QTest.mouseClick(native, Qt.MouseButton.LeftButton, pos=place))
 
     def undo(self) -> tuple[float, float]:
         """Press Ctrl+Z."""
-        QTest.keyClick(self.canvas.native, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-        return self.answer()
+        native, control = self.canvas.native, Qt.KeyboardModifier.ControlModifier
+        return self.answer(lambda: QTest.keyClick(native, Qt.Key.Key_Z, control))
 
 
 def measure(bench: Bench, count: int) -> dict[str, list[tuple[float, float]]]:
