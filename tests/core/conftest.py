@@ -30,7 +30,8 @@ def small_tiles() -> Settings:
         stain={"method": "fixed"},
         features={"tile": 128, "overlap": 0.5},
         transport={"method": "partial", "rho_start": 0.6, "rho_step": 0.05},
-        prompts={"source": "activation"},
+        prompts={"source": "activation", "regions": "single"},
+        decoding={"smoothing": 0.0},
     )
 
 

@@ -12,8 +12,8 @@ from napari_sprout.errors import OutputError, SettingsError
 from napari_sprout.io.tables import write_nuclei_csv
 
 NUCLEI = [
-    Nucleus(12, 100.123456, 7.5, 400, 71.98765432, 0.5, 0.8123456789, 0.1, 0.93, 1.25),
-    Nucleus(3, 0.0, 12345.678, 2_000_000, 5000.0, 0.0, 1 / 3, 0.0, 1e-7, 0.0),
+    Nucleus(12, 100.123456, 7.5, 400, 71.98765432, 0.5, 0.8123456789, 0.1, 0.93, 1.25, 0.875),
+    Nucleus(3, 0.0, 12345.678, 2_000_000, 5000.0, 0.0, 1 / 3, 0.0, 1e-7, 0.0, 1.0),
 ]
 PIXELS = [
     "id",
@@ -25,6 +25,7 @@ PIXELS = [
     "mean_haematoxylin",
     "mean_eosin",
     "predicted_iou",
+    "stability",
     "score",
 ]
 MICRONS = ["centroid_y_um", "centroid_x_um", "area_um2", "perimeter_um"]
@@ -45,6 +46,7 @@ def test_one_row_per_nucleus_in_order(tmp_path: Path) -> None:
     assert first["mean_haematoxylin"] == "0.812346"
     assert second["area_px"] == "2000000"
     assert float(second["predicted_iou"]) == 1e-7
+    assert first["stability"] == "0.875"
 
 
 def test_micrometres_follow_when_the_pixel_size_is_known(tmp_path: Path) -> None:

@@ -181,3 +181,106 @@ def test_a_project_of_another_image_is_refused(open_session, viewer, project, sy
     other = viewer.add_image(np.ascontiguousarray(synthetic.rgb[::-1]), rgb=True, name="other")
     with pytest.raises(ProjectError, match="'other'"):
         open_session(other, project=project)
+
+
+@pytest.fixture
+def left(open_session, project, mouse) -> Any:
+    """A project that was worked on and closed, and the labels that were seen last."""
+    opened = open_session(project=project)
+    work(opened, mouse)
+    opened.control.close()
+    project.close()
+    return project.folder, opened.labels.copy()
+
+
+def listen(opened) -> list[str]:
+    """Return what is told from here on, in order."""
+    told: list[str] = []
+    opened.control.failed.connect(lambda text: told.append("failed"))
+    opened.control.half_restored.connect(
+        lambda cancelled: told.append("cancelled" if cancelled else "given up")
+    )
+    opened.control.busy.connect(lambda busy: told.append("busy" if busy else "idle"))
+    return told
+
+
+def test_work_that_is_brought_back_in_part_is_told_and_not_gone_on_with(
+    open_session, viewer, synthetic, left
+) -> None:
+    folder, labels = left
+    with Project.open(folder) as project:
+        before = kinds(project)
+        layer = viewer.add_image(synthetic.rgb, rgb=True)
+        back = open_session(layer, run=False, project=project)
+        told = listen(back)
+        back.control.progress.connect(
+            lambda step: back.control.cancel() if back.control.correction.can_undo else None
+        )
+        back.control.restore()
+        assert told == ["busy", "idle", "cancelled"]
+        back.control.run()
+        assert told[3:] == ["busy", "failed", "idle"]
+        assert kinds(project) == before
+    with Project.open(folder) as project:
+        layer = viewer.add_image(synthetic.rgb, rgb=True)
+        whole = open_session(layer, run=False, project=project)
+        told = listen(whole)
+        whole.control.restore()
+        whole.check()
+        assert told == ["busy", "idle"]
+        assert np.array_equal(whole.labels, labels)
+
+
+def test_an_entry_that_cannot_be_done_again_is_told_before_the_work_is_given_up(
+    open_session, viewer, synthetic, left
+) -> None:
+    folder, _ = left
+    with Project.open(folder) as project:
+        project.append({"kind": "dance"})
+        project.append({"kind": "reviewed"})
+        layer = viewer.add_image(synthetic.rgb, rgb=True)
+        back = open_session(layer, run=False, project=project)
+        told = listen(back)
+        back.control.restore()
+        assert told == ["busy", "failed", "idle", "given up"]
+        assert "cannot be done again" in back.failures[0]
+
+
+def test_restoring_that_is_cancelled_when_all_is_done_again_is_whole(
+    open_session, viewer, synthetic, left
+) -> None:
+    folder, labels = left
+    with Project.open(folder) as project:
+        layer = viewer.add_image(synthetic.rgb, rgb=True)
+        back = open_session(layer, run=False, project=project)
+        told = listen(back)
+        # By now only the pictures are missing.
+        back.control.stage_finished.connect(lambda stage: back.control.cancel())
+        back.control.restore()
+        back.check()
+        assert told == ["busy", "idle"]
+        assert np.array_equal(back.labels, labels)
+
+
+def test_edits_that_wait_when_a_session_is_closed_are_kept_and_runs_are_not(
+    open_session, later, project, quick
+) -> None:
+    opened = open_session(run=False, project=project, submit=later)
+    opened.control.run()
+    later.finish()
+    before = kinds(project)
+    opened.control.change_settings(quick.with_changes(decoding={"multimask": "best"}))
+    opened.control.run()
+    ident = min(opened.control.correction.areas)
+    opened.points.data = opened.points.data + np.where(
+        np.arange(len(opened.points.data))[:, None] == opened.row(ident), 3.0, 0.0
+    )
+    opened.control.undo()
+    opened.control.redo()
+    shown = opened.points.data[opened.row(ident)]
+    opened.control.close()
+    later.finish()
+    assert kinds(project)[len(before) :] == ["edit", "edit", "undo", "redo"]
+    assert project.entries[len(before) + 1]["edit"]["kind"] == "MovePrompt"
+    prompt = opened.control.correction.prompts[ident]
+    assert np.array_equal(shown, (prompt.y, prompt.x))

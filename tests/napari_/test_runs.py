@@ -181,7 +181,9 @@ def test_the_scan_can_be_scrubbed_and_its_stop_overridden(open_session, scanning
     assert not np.array_equal(maps[0], maps[2])
     assert (opened.fake.encoded, opened.fake.decoded) == (encoded, decoded)
     other = next(i for i in range(3) if i != control.chosen_step)
-    control.override_stop(control.rhos[other])
+    chosen = {"rho": control.rhos[other]}
+    control.change_settings(control.settings.with_changes(scan=chosen))
+    control.run()
     opened.check()
     assert control.chosen_step == other
     assert np.array_equal(control.layer(LayerRole.ACTIVATION).data, maps[other])

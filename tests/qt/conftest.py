@@ -75,6 +75,7 @@ class Desk:
         dock.sessions.make_segmenter = self._segmenter
         dock.sessions.failed.connect(self.failures.append)
         dock.sessions.said.connect(self.said.append)
+        dock.sessions.warned.connect(self.said.append)
 
     def _segmenter(self, draft: Any, say: Any) -> Any:
         self.fakes.append(self._fake_type())
@@ -146,6 +147,11 @@ class Desk:
         canvas = self.viewer.window._qt_viewer.canvas.native
         place = self.place(layer, y, x)
         self.qtbot.mouseClick(canvas, Qt.MouseButton.LeftButton, modifier, place)
+
+    def layers_of_ours(self) -> list[Layer]:
+        """Return the layers that are there beside the images."""
+        images = self.dock.sessions.images
+        return [layer for layer in self.viewer.layers if layer not in images]
 
     def lonely(self) -> int:
         """Return a nucleus with room around it, away from the edge."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from qtpy.QtWidgets import QFileDialog, QMessageBox
 from napari_sprout.core.edits import RemoveNuclei
 from napari_sprout.core.synthetic import SyntheticImage
 from napari_sprout.io.export import FORMATS, export, result_path, results_of
+from napari_sprout.io.labels import read_labels
 from napari_sprout.io.project import Project
 from napari_sprout.qt.export_tab import ExportTab
 
@@ -121,6 +123,51 @@ def test_it_asks_before_it_replaces_what_others_put_there(
     press(working, tab)
     assert len(asked) == many
     assert path.read_bytes() != desk_wrote
+
+
+def test_the_export_of_another_image_is_not_replaced_without_asking(
+    working: Any, tab: ExportTab, tmp_path: Path, sparse: SyntheticImage, asked: list[str]
+) -> None:
+    press(working, tab)
+    assert asked == []
+    path = result_path(tmp_path, "case", "csv")
+    first = path.read_bytes()
+    rgb = np.ascontiguousarray(sparse.rgb[::-1])
+    # The name of its file begins like the first's, and so do those of its results.
+    tifffile.imwrite(tmp_path / "case.tif", rgb, photometric="rgb")
+    working.open(tmp_path / "case.tif", rgb)
+    working.run()
+    press(working, tab)
+    assert len(asked) == 1
+    assert path.name in asked[0]
+    assert path.read_bytes() == first
+    asked.append("yes")
+    press(working, tab)
+    assert path.read_bytes() != first
+    many = len(asked)
+    # Now it is the second's, which the first has to ask about in its turn.
+    press(working, tab)
+    assert len(asked) == many
+    working.dock.sessions.choose(working.dock.sessions.images[0])
+    press(working, tab)
+    assert len(asked) == many + 1
+
+
+def test_the_origin_counts_the_edits_that_were_waiting(
+    working: Any, tab: ExportTab, tmp_path: Path
+) -> None:
+    go_on = threading.Event()
+    working.dock.sessions.work(lambda: go_on.wait(20))
+    ident = working.lonely()
+    working.control.apply(RemoveNuclei((ident,)))
+    type_folder(working, tab, tmp_path / "out")
+    tab.export_button.click()
+    go_on.set()
+    working.until(lambda: str(tmp_path / "out") in tab.written.text())
+    path = result_path(tmp_path / "out", "case", "labels")
+    assert ident not in tifffile.imread(path)
+    assert working.failures == []
+    assert read_labels(path).metadata["entries"] == len(working.control.project.entries) == 2
 
 
 def test_the_folder_is_the_images_until_another_is_chosen(

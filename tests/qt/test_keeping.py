@@ -15,7 +15,8 @@ from napari_sprout.io.images import read_image
 from napari_sprout.io.overlay import write_png
 from napari_sprout.io.project import Project
 from napari_sprout.napari_.sample_data import hgsc_nest
-from napari_sprout.qt.keeping import copy_project, data_folder, earlier_work, new_project
+from napari_sprout.qt.earlier import earlier_work
+from napari_sprout.qt.keeping import copy_project, data_folder, new_project
 from napari_sprout.qt.log import LOGGER, explained, log_path
 
 

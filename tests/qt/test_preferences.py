@@ -9,7 +9,8 @@ from napari import settings
 from npe2 import PluginManager
 
 from napari_sprout.io.project import default_folder
-from napari_sprout.qt.keeping import base_folder, earlier_work
+from napari_sprout.qt.earlier import earlier_work
+from napari_sprout.qt.keeping import base_folder
 from napari_sprout.qt.preferences import Preferences, preferences, use_threads
 
 

@@ -241,3 +241,22 @@ def test_a_point_of_the_scan_says_what_put_it_there(scanned: Any) -> None:
     scanned.click(scanned.layer(LayerRole.PROMPTS), y + 3, x)
     scanned.until(lambda: tab.why["source"].text() == "you")
     assert tab.why["rho"].text() == tab.why["prototype"].text() == "–"
+
+
+def test_negative_points_that_are_taken_out_of_sight_are_not_added_any_more(
+    working: Any, tab: PromptsTab
+) -> None:
+    tab.tools.buttons["Add negative"].click()
+    assert tab.negatives.isChecked()
+    tab.negatives.click()
+    assert not tab.tools.buttons["Add negative"].isChecked()
+    assert tab.tools.buttons["Move points"].isChecked()
+    points, before = working.layer(LayerRole.PROMPTS), dict(working.control.correction.prompts)
+    working.click(points, 5, 5)
+    working.wait_until_done()
+    assert dict(working.control.correction.prompts) == before
+    # Other tools stay in hand.
+    tab.negatives.click()
+    tab.tools.buttons["Add nucleus"].click()
+    tab.negatives.click()
+    assert tab.tools.buttons["Add nucleus"].isChecked()

@@ -20,6 +20,7 @@ VALUES: tuple[Callable[[ReviewRow], float], ...] = (
     lambda row: row.doubt,
     lambda row: row.area,
     lambda row: row.predicted_iou,
+    lambda row: row.stability,
     lambda row: row.agreement,
     lambda row: row.haematoxylin,
 )
@@ -182,7 +183,7 @@ def test_accepting_and_rejecting_work_off_the_queue_and_are_counted(
     assert desk.control.correction.locked == {queue[0]}
     assert np.array_equal(desk.labels, before)
     row = reviewing.tab.table.order.index(queue[0])
-    assert reviewing.tab.table.model().index(row, 6).data() == "✓"
+    assert reviewing.tab.table.model().index(row, len(VALUES)).data() == "✓"
     reviewing.do("reject", by)
     assert reviewing.at == queue[2]
     desk.until(lambda: reviewing.count == f"1 of {many - 1} nuclei reviewed")
@@ -271,3 +272,32 @@ def test_before_a_run_the_queue_says_what_to_do_first(desk: Callable[[], Any]) -
     for button in made.dock.review.queue.values():
         assert not button.isEnabled()
         assert "press Run" in button.toolTip()
+
+
+@pytest.mark.parametrize("what", ["accept", "reject"])
+def test_the_keys_judge_a_nucleus_before_the_table_was_ever_seen(working: Any, what: str) -> None:
+    working.dock.prompts.tools.buttons["Select nuclei"].click()
+    ident = working.lonely()
+    working.click(working.layer(LayerRole.NUCLEI), *working.prompt(ident))
+    assert working.control.actions.selected == {ident}
+    working.key(KEYS[what])
+    working.wait_until_done()
+    correction = working.control.correction
+    assert working.failures == []
+    assert (ident in correction.locked) == (what == "accept")
+    assert (ident in correction.areas) == (what == "accept")
+    # The next one in doubt is gone to as soon as it is known which that is.
+    working.until(lambda: working.control.actions.selected not in ({ident}, set()))
+    (following,) = working.control.actions.selected
+    assert following in correction.areas
+    assert working.dock.review.waiting[0] == following
+
+
+def test_a_key_to_judge_with_a_point_selected_that_has_no_nucleus_says_what_to_do(
+    working: Any,
+) -> None:
+    working.control.actions.select(frozenset())
+    working.key(KEYS["accept"])
+    working.until(lambda: bool(working.failures))
+    assert "Select the nucleus first" in working.failures[0]
+    assert not working.control.can_undo

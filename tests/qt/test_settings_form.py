@@ -9,9 +9,12 @@ from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
 from qtpy.QtWidgets import QApplication, QScrollArea
 
+from napari_sprout.core.session import Session
 from napari_sprout.core.settings import GROUPS, Settings
 from napari_sprout.core.stages import Stage
+from napari_sprout.core.synthetic import SyntheticImage
 from napari_sprout.qt.settings_form import SettingsForm
+from napari_sprout.qt.wording import GROUP_TITLES, setting_label
 
 
 @pytest.fixture
@@ -126,3 +129,17 @@ def test_scrolling_past_a_field_does_not_change_it(qtbot: QtBot) -> None:
         QApplication.sendEvent(native, event)
     assert changes == []
     assert form.value == Settings()
+
+
+def test_the_warning_of_a_matching_cut_short_names_the_fields_as_the_form_does(
+    sparse: SyntheticImage, scanning: Settings, fake_type: Any
+) -> None:
+    settings = scanning.with_changes(transport={"max_iterations": 1})
+    session = Session(sparse.rgb, settings, segmenter=fake_type())
+    session.finish()
+    (text,) = [one for one in session.warnings if "iterations" in one]
+    named = {
+        GROUP_TITLES["transport"],
+        *(setting_label(n, "") for n in ("max_iterations", "epsilon")),
+    }
+    assert all(f"'{name}'" in text for name in named)

@@ -78,7 +78,7 @@ def test_cancelling_stops_within_one_unit_and_spares_later_work(
     qtbot: QtBot, submit: ThreadedSubmit, heard: Heard
 ) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    closed = []
+    closed, went_on = [], []
 
     def long() -> Iterator[int]:
         try:
@@ -86,12 +86,12 @@ def test_cancelling_stops_within_one_unit_and_spares_later_work(
             begun.set()
             go_on.wait(5)
             yield 1
-            pytest.fail("went on after a cancellation")
+            went_on.append("the one under way")
         finally:
             closed.append(True)
 
     job = submit(long, **heard.callbacks)
-    waiting = submit(lambda: pytest.fail("began after a cancellation"), **heard.callbacks)
+    waiting = submit(lambda: went_on.append("the one that waited"), **heard.callbacks)
     submit(lambda: "later", **heard.callbacks)
     begun.wait(5)
     job.cancel()
@@ -101,6 +101,7 @@ def test_cancelling_stops_within_one_unit_and_spares_later_work(
     assert heard.kinds() == ["progress", "progress", "error", "error", "done"]
     assert [type(value) for _, value in heard.calls[2:4]] == [StoppedError, StoppedError]
     assert closed == [True]
+    assert went_on == []
 
 
 @pytest.mark.parametrize(
@@ -131,23 +132,40 @@ def test_an_exception_becomes_a_sentence_and_the_thread_goes_on(
 def test_retiring_does_not_wait_but_ends_with_the_last_thing_to_do(
     qtbot: QtBot, heard: Heard
 ) -> None:
-    begun, go_on, last = threading.Event(), threading.Event(), threading.Event()
+    begun, go_on = threading.Event(), threading.Event()
+    done: list[str] = []
 
     def long() -> Iterator[int]:
         begun.set()
         go_on.wait(5)
         yield 1
-        pytest.fail("went on after its owner had gone")
+        done.append("the cancelled one went on")
 
     submit = ThreadedSubmit()
-    submit(long, **heard.callbacks)
+    job = submit(long, **heard.callbacks)
+    submit(lambda: done.append("the first that waited"), **heard.callbacks)
+    never = submit(lambda: done.append("the cancelled one began"), **heard.callbacks)
+    submit(lambda: done.append("the second that waited"), **heard.callbacks)
     assert begun.wait(5)
-    submit.retire(last.set)
-    assert not last.is_set()
+    job.cancel()
+    never.cancel()
+    submit.retire(lambda: done.append("the last"))
+    assert done == []
+    assert not submit.ended.is_set()
     go_on.set()
-    assert last.wait(5)
+    assert submit.ended.wait(5)
     qtbot.wait(20)
+    assert done == ["the first that waited", "the second that waited", "the last"]
     assert heard.calls == []
+
+
+def test_a_last_thing_that_fails_ends_it_all_the_same(qtbot: QtBot) -> None:
+    def fail() -> None:
+        raise OSError("the disk is gone")
+
+    submit = ThreadedSubmit()
+    submit.retire(fail)
+    assert submit.ended.wait(5)
 
 
 def test_closing_mid_run_leaves_no_thread_and_calls_nothing_back(
@@ -155,6 +173,7 @@ def test_closing_mid_run_leaves_no_thread_and_calls_nothing_back(
 ) -> None:
     before = worker_threads()
     begun = threading.Event()
+    done: list[str] = []
 
     def endless() -> Iterator[int]:
         while True:
@@ -163,10 +182,12 @@ def test_closing_mid_run_leaves_no_thread_and_calls_nothing_back(
             yield 1
 
     submit = ThreadedSubmit()
-    submit(endless, **heard.callbacks)
-    submit(lambda: pytest.fail("began after closing"), **heard.callbacks)
+    run = submit(endless, **heard.callbacks)
+    submit(lambda: done.append("an edit"), **heard.callbacks)
     assert begun.wait(5)
-    submit.close()
+    run.cancel()
+    submit.close(lambda: done.append("the project's end"))
+    assert done == ["an edit", "the project's end"]
     calls = list(heard.calls)
     qtbot.wait(50)
     assert worker_threads() == before

@@ -8,9 +8,12 @@ as JSON (masks run-length encoded, exactly).
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -118,6 +121,13 @@ class PaintReference:
     which: ReferenceSide
     box: Box
     mask: Mask
+
+    @cached_property
+    def key(self) -> str:
+        """Hash of the side, the place and the pixels."""
+        digest = hashlib.sha256(json.dumps([self.which, _plain("box", self.box)]).encode())
+        digest.update(np.packbits(self.mask).tobytes())
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,6 +6,7 @@ the top left pixel is (0.0, 0.0).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -58,6 +59,9 @@ class Candidate:
         Mean haematoxylin concentration under the mask, divided by the image's
         99th percentile over tissue and clipped to 0..1: it depends on the
         image and this mask alone, never on the other candidates.
+    stability
+        How little SAM's answer changes with its threshold, 0 to 1
+        (:func:`.masks.stability`); NaN for a mask that is not SAM's.
     """
 
     id: int
@@ -65,6 +69,7 @@ class Candidate:
     mask: NDArray[np.bool_]
     predicted_iou: float
     haematoxylin: float
+    stability: float = math.nan
 
     @property
     def area(self) -> int:
@@ -95,6 +100,8 @@ class Nucleus:
         SAM's own estimate of the mask's quality; NaN for a label drawn by hand.
     score
         What ranked it in suppression, 0 to 2; NaN for a label drawn by hand.
+    stability
+        As of :class:`Candidate`; NaN for a label drawn by hand.
     """
 
     id: int
@@ -107,3 +114,4 @@ class Nucleus:
     eosin: float
     predicted_iou: float
     score: float
+    stability: float = math.nan

@@ -192,7 +192,7 @@ def measure(
     concentrations
         Shape (H, W, 2): haematoxylin and eosin in optical density, same grid.
     candidates, scores
-        By id: where `predicted_iou` and `score` come from. They are NaN for a
+        By id: where `predicted_iou`, `stability` and `score` come from. They are NaN for a
         label that is in neither (painted by hand).
 
     Returns
@@ -240,6 +240,7 @@ def measure(
                 float(candidates[ident].predicted_iou) if ident in candidates else math.nan
             ),
             score=float(scores.get(ident, math.nan)),
+            stability=candidates[ident].stability if ident in candidates else math.nan,
         )
         for ident, pixels, cy, cx, haematoxylin, eosin, perimeter, eccentricity in zip(
             ids.tolist(), *(column.tolist() for column in columns), strict=True

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import cv2
 import numpy as np
@@ -24,6 +25,9 @@ from .features import TileEmbeddings
 from .instances import Box, Candidate
 from .settings import DecodingSettings
 from .tiles import TileGrid
+
+STABILITY_OFFSET: Final = 1.0
+"""Logits by which the threshold is moved up and down, as in segment-anything."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +167,26 @@ def _answers(answer: MaskBatch, multimask: str, prompts: PointPrompts) -> tuple[
     return answer.logits[rows, taken], answer.iou[rows, taken]
 
 
+def stability(logits: Tensor) -> Tensor:
+    """Return how little answers change with the threshold between inside and outside.
+
+    Source: Kirillov et al. 2023, Segment Anything, appendix B: the IoU of an answer
+    cut at the logits +1 and -1.
+
+    Parameters
+    ----------
+    logits
+        (n, s, s); above 0 is inside.
+
+    Returns
+    -------
+    Tensor
+        (n,) 0 to 1; NaN for an answer of no pixel even at -1.
+    """
+    inner, outer = ((logits > edge).sum((1, 2)) for edge in (STABILITY_OFFSET, -STABILITY_OFFSET))
+    return inner / outer
+
+
 def _component(mask: NDArray[np.bool_], y: int, x: int) -> NDArray[np.bool_]:
     """Keep the piece of a mask under its point, or the largest piece if it is beside it."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
@@ -202,6 +226,7 @@ def _candidate(
     mask: NDArray[np.bool_],
     corner: NDArray[np.int64],
     iou: float,
+    stable: float,
     haematoxylin: NDArray[np.float32],
 ) -> Candidate | None:
     """Crop a window mask to its extent inside the image; None if nothing is left."""
@@ -213,7 +238,7 @@ def _candidate(
         return None
     box, crop = shrunk
     stain = haematoxylin[box[0] : box[2], box[1] : box[3]][crop]
-    return Candidate(id_, box, crop, iou, float(stain.mean(dtype=np.float64)))
+    return Candidate(id_, box, crop, iou, float(stain.mean(dtype=np.float64)), stable)
 
 
 class TileDecoder:
@@ -288,6 +313,7 @@ class TileDecoder:
             logits[:, None], (size, size), mode="bilinear", align_corners=False
         )
         masks = (resized[:, 0] > 0).cpu().numpy()
+        stable = stability(resized[:, 0]).tolist()
         origins = batch.origins.numpy()
         corners = origins * grid.token + np.asarray(origin)
         local = np.clip(np.rint(prompts.points - corners).astype(int), 0, size - 1)
@@ -299,7 +325,7 @@ class TileDecoder:
                 continue
             piece = _component(_without_spikes(piece, self._radius), *local[i])
             candidate = _candidate(
-                int(prompts.ids[i]), piece, corners[i], float(iou[i]), self._haematoxylin
+                int(prompts.ids[i]), piece, corners[i], float(iou[i]), stable[i], self._haematoxylin
             )
             if candidate is not None:
                 found.append(candidate)

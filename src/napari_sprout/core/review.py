@@ -45,6 +45,9 @@ class ReviewRow:
         Visible pixels.
     predicted_iou
         SAM's own estimate of its mask; NaN for a mask drawn by hand.
+    stability
+        How little SAM's answer changes with its threshold, 0 to 1; NaN for a mask
+        drawn by hand.
     haematoxylin
         Mean under the nucleus, in optical density.
     agreement
@@ -64,6 +67,7 @@ class ReviewRow:
     x: float
     area: int
     predicted_iou: float
+    stability: float
     haematoxylin: float
     agreement: float
     doubt: float
@@ -120,6 +124,7 @@ def review_rows(
                 x=nucleus.x,
                 area=nucleus.area,
                 predicted_iou=nucleus.predicted_iou,
+                stability=nucleus.stability,
                 haematoxylin=nucleus.haematoxylin,
                 agreement=alike,
                 doubt=doubt(nucleus.predicted_iou, alike, ident in state.locks),

@@ -19,7 +19,7 @@ from ..errors import SettingsError, StoppedError
 from ..models.protocols import PromptableSegmenter
 from ..models.weights import load_segmenter, resolve_device, weights_sha256
 from .activation import Scan
-from .edits import PaintReference, edit_to_json
+from .edits import PaintReference
 from .given import GivenNuclei, required
 from .instances import Nucleus
 from .outputs import Nuclei, Stains
@@ -27,6 +27,8 @@ from .prototypes import Prototypes
 from .provenance import check_image, check_mpp, describe
 from .settings import Settings
 from .stages import STAGES, Context, Stage, needed, reads
+
+_Inputs = tuple[Settings, tuple[PaintReference, ...], GivenNuclei | None]
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class Session:
         self._outputs: dict[Stage, tuple[str, Any]] = {}
         self._tiles: tuple[str, dict[int, Tensor]] = ("", {})
         self._metadata: dict[str, Any] = {}
+        self._known_keys: tuple[_Inputs, dict[Stage, str]] | None = None
         self._image_sha256 = hashlib.sha256(self.image.tobytes()).hexdigest()
         self._runs = 0
         self._stop = threading.Event()
@@ -246,8 +249,9 @@ class Session:
             scan: Scan = self.output(Stage.ACTIVATION)
             if not scan.converged:
                 found.append(
-                    "The transport solver stopped before its tolerance: raise "
-                    "transport.max_iterations or transport.epsilon."
+                    "The matching to the prototypes was cut short before it had settled: raise "
+                    "'Most iterations' or 'Epsilon' in the settings under 'Matching' (in a "
+                    "settings file: transport.max_iterations, transport.epsilon)."
                 )
         return tuple(found)
 
@@ -278,15 +282,24 @@ class Session:
 
     def _keys(self, settings: Settings) -> dict[Stage, str]:
         """Return a hash for every stage of all the settings its output depends on."""
+        inputs = (settings, self.painted, self.given)
+        known = self._known_keys
+        if known is None or any(a is not b for a, b in zip(known[0], inputs, strict=True)):
+            known = self._known_keys = (inputs, self._hashed(*inputs))
+        return known[1]
+
+    def _hashed(
+        self, settings: Settings, painted: tuple[PaintReference, ...], given: GivenNuclei | None
+    ) -> dict[Stage, str]:
         values = settings.to_dict()
         keys: dict[Stage, str] = {}
         for stage in Stage:
             inputs = [keys[earlier] for earlier in reads(stage, settings)]
             own = {group: values[group] for group in STAGES[stage].groups}
-            if stage is Stage.REFERENCE and self.painted:
-                own["painted"] = [edit_to_json(stroke) for stroke in self.painted]
-            if stage is Stage.PROMPTS and self.given and settings.prompts.source == "given":
-                own["given"] = self.given.key
+            if stage is Stage.REFERENCE and painted:
+                own["painted"] = [stroke.key for stroke in painted]
+            if stage is Stage.PROMPTS and given and settings.prompts.source == "given":
+                own["given"] = given.key
             text = json.dumps([stage, inputs, own], sort_keys=True)
             keys[stage] = hashlib.sha256(text.encode()).hexdigest()
         return keys

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -150,5 +151,6 @@ def _same(a: Candidate | None, b: Candidate | None) -> bool:
         a.box == b.box
         and a.predicted_iou == b.predicted_iou
         and a.haematoxylin == b.haematoxylin
+        and (a.stability == b.stability or (math.isnan(a.stability) and math.isnan(b.stability)))
         and bool(np.array_equal(a.mask, b.mask))
     )

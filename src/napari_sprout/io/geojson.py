@@ -141,6 +141,7 @@ def _measurements(nucleus: Nucleus, mpp: float | None) -> dict[str, float]:
         "Haematoxylin OD mean": nucleus.haematoxylin,
         "Eosin OD mean": nucleus.eosin,
         "Predicted IoU": nucleus.predicted_iou,
+        "Stability": nucleus.stability,
         "Score": nucleus.score,
     }
     if mpp is not None:

@@ -27,7 +27,7 @@ from ..core.edits import Edit, edit_from_json, edit_to_json
 from ..core.session import Progress, Session
 from ..core.settings import Settings
 from ..core.stages import Stage
-from ..errors import OutputError, ProjectError, SproutError, StoppedError, warn
+from ..errors import ProjectError, SproutError, StoppedError, warn
 from ..models.protocols import PromptableSegmenter
 from .project import Project
 
@@ -68,7 +68,8 @@ def run(
     Raises
     ------
     ProjectError
-        If there are corrections that the journal does not know.
+        If there are corrections that the journal does not know, or not all that it
+        knows was done to this correction.
     StoppedError
         If :meth:`Session.stop` ended the run.
     """
@@ -103,9 +104,11 @@ def _keep_run(project: Project, correction: Correction, tell: Callable[[str], No
     """Write down the run that made the present result."""
     settings = correction.state.ground.settings.to_dict()
     entry = {"kind": "run", "settings": settings, "software": _SOFTWARE}
+    project.keep_alone(correction)
     try:
         project.append(entry)
-    except OutputError as exc:
+    except SproutError as exc:
+        # Whatever the reason, edits of its nuclei make no sense without it.
         project.owe(entry)
         tell(f"The run is finished but not saved yet, and cannot be corrected until it is. {exc}")
 
@@ -116,11 +119,16 @@ def _lacks_run(project: Project, correction: Correction) -> bool:
 
 
 def _check_known(project: Project, correction: Correction) -> None:
-    """Refuse to keep what follows corrections that are not in the journal themselves."""
+    """Refuse to keep what follows other corrections than those that are in the journal."""
     if correction.can_undo and not project.entries:
         raise ProjectError(
             f"The project '{project.folder}' was made after corrections that are not in it; open "
             "the image again, make the project, and correct it then."
+        )
+    if not project.keeps(correction):
+        raise ProjectError(
+            f"Here not all that was done in '{project.folder}' has been done again, so nothing "
+            "can be added to it; open it again."
         )
 
 
@@ -132,7 +140,8 @@ def apply(project: Project, correction: Correction, edit: Edit) -> Change:
     OutputError
         If it cannot be written down; nothing was done.
     ProjectError
-        If the journal does not know the result that is to be corrected.
+        If the journal does not know the result that is to be corrected, or that
+        result is not what all its entries make.
     SproutError
         If the edit is impossible; nothing was done.
     """
@@ -144,7 +153,7 @@ def apply(project: Project, correction: Correction, edit: Edit) -> Change:
                 f"The project '{project.folder}' does not know the run that made these nuclei; "
                 "run it once more, and correct it then."
             )
-        with _kept(project, {"kind": "edit", "edit": edit_to_json(edit)}):
+        with _kept(project, correction, {"kind": "edit", "edit": edit_to_json(edit)}):
             return correction.apply(edit)
 
 
@@ -153,7 +162,8 @@ def undo(project: Project, correction: Correction) -> Change | None:
     with project.turn:
         if not correction.can_undo:
             return None
-        with _kept(project, {"kind": "undo"}):
+        _check_known(project, correction)
+        with _kept(project, correction, {"kind": "undo"}):
             return correction.undo()
 
 
@@ -162,7 +172,8 @@ def redo(project: Project, correction: Correction) -> Change | None:
     with project.turn:
         if not correction.can_redo:
             return None
-        with _kept(project, {"kind": "redo"}):
+        _check_known(project, correction)
+        with _kept(project, correction, {"kind": "redo"}):
             return correction.redo()
 
 
@@ -172,9 +183,10 @@ def _check_finished(correction: Correction, until: Stage) -> None:
 
 
 @contextmanager
-def _kept(project: Project, entry: Mapping[str, Any]) -> Iterator[None]:
+def _kept(project: Project, correction: Correction, entry: Mapping[str, Any]) -> Iterator[None]:
     """Write an entry down before the body, and mark it if that fails or is stopped."""
     number = project.append(entry)
+    project.keep_alone(correction)
     try:
         yield
     except BaseException:
@@ -245,8 +257,13 @@ def replaying(
     Yields
     ------
     tuple of float and str
-        The finished share, 0 to 1, and what is being done.
+        The finished share, 0 to 1, and what is being done. If they are not taken to
+        the end, nothing can be added to the project with this correction.
     """
+    if correction.ready or correction.can_undo or correction.can_redo:
+        raise ProjectError(
+            f"'{project.folder}' can be done again on an untouched image alone; open it again."
+        )
     entries = project.entries
     failed = {entry.get("entry") for entry in entries if entry.get("kind") == "failed"}
     _tell_of_version(project, tell)
@@ -266,6 +283,9 @@ def replaying(
                 ) from exc
             _leave_out(project, number, exc, tell)
         done += share
+        if number == len(entries):
+            # Before the last step is told: whoever stops there has all of it.
+            project.begin_keeping(correction)
         yield done / whole, "replaying"
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -75,6 +76,8 @@ class Project:
         self._journal = journal
         self._lock = lock
         self._owed: list[Mapping[str, Any]] = []
+        self._keeping: weakref.WeakSet[Correction] = weakref.WeakSet()
+        self._closed = False
 
     @classmethod
     def create(
@@ -233,8 +236,20 @@ class Project:
         return self._journal.append(entry)
 
     def owe(self, entry: Mapping[str, Any]) -> None:
-        """Write an entry down before the next one, since it could not be written now."""
-        self._owed.append(entry)
+        """Write an entry down before the next one, since it could not be written now.
+
+        Parameters
+        ----------
+        entry
+            One that is owed last already is not written down twice.
+        """
+        if entry not in self._owed[-1:]:
+            self._owed.append(entry)
+
+    @property
+    def owes(self) -> bool:
+        """Whether something that was done is not written down yet."""
+        return bool(self._owed)
 
     def pay(self) -> None:
         """Write down what is owed.
@@ -247,6 +262,19 @@ class Project:
         while self._owed:
             self._journal.append(self._owed[0])
             del self._owed[0]
+
+    def keeps(self, correction: Correction) -> bool:
+        """Whether a correction is what everything written down makes: only then may more follow."""
+        nothing_done = not (len(self._journal) or self._owed)
+        return nothing_done or correction in self._keeping
+
+    def begin_keeping(self, correction: Correction) -> None:
+        """Note that everything written down so far was done to a correction, in this order."""
+        self._keeping.add(correction)
+
+    def keep_alone(self, correction: Correction) -> None:
+        """Note that what is being written down is done to this correction, and no other."""
+        self._keeping = weakref.WeakSet((correction,))
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -279,9 +307,26 @@ class Project:
         """Let other processes open the project; harmless if done already."""
         with suppress(SproutError):
             self.pay()
+        self._closed = True
         self._journal.close()
         if self._lock is not None:
             self._lock.release()
+
+    def discard(self) -> None:
+        """Close, and take the folder away if nothing was ever done in it.
+
+        For a project that was made in vain. Files of others in the folder stay.
+        """
+        empty = not (self._closed or self.read_only or len(self._journal) or self._owed)
+        if empty:
+            self._journal.close()
+            # First, and under the lock: without it the folder is free to be used.
+            for name in (FACTS_NAME, JOURNAL_NAME):
+                _remove(self.folder / name)
+        self.close()
+        if empty:
+            _remove(self.folder / LOCK_NAME)
+            _remove_empty(self.folder)
 
     def __enter__(self) -> Project:
         return self

@@ -17,7 +17,7 @@ def write_nuclei_csv(path: str | Path, nuclei: Sequence[Nucleus], mpp: float | N
 
     Columns: id, centroid_y_px, centroid_x_px, area_px, perimeter_px,
     eccentricity, mean_haematoxylin and mean_eosin (optical density),
-    predicted_iou, score; and with `mpp`, centroid_y_um, centroid_x_um,
+    predicted_iou, stability, score; and with `mpp`, centroid_y_um, centroid_x_um,
     area_um2, perimeter_um. Numbers carry six significant digits.
 
     Parameters
@@ -56,6 +56,7 @@ def _row(nucleus: Nucleus, mpp: float | None) -> dict[str, float]:
         "mean_haematoxylin": nucleus.haematoxylin,
         "mean_eosin": nucleus.eosin,
         "predicted_iou": nucleus.predicted_iou,
+        "stability": nucleus.stability,
         "score": nucleus.score,
     }
     if mpp is not None:

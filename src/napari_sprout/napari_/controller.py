@@ -22,11 +22,12 @@ from ..models.protocols import PromptableSegmenter
 from .actions import NucleusActions
 from .identifiers import FreshIdentifiers
 from .image_layer import pixel_size_of, rgb_of
-from .jobs import Job, Submit, Work, run_inline, sentence
+from .jobs import Submit, Work, run_inline
 from .reruns import advice, later, may_change_step, outdates_run, run_after
 from .roles import LayerRole
 from .scene import Host, Scene
 from .stage_layers import LayerSpec, activation_specs, chosen_step, stage_specs
+from .under_way import Task, UnderWay
 from .view import View, take_view
 from .work import (
     Failure,
@@ -84,6 +85,8 @@ class SessionController:
     """True when work begins, False when all of it is done."""
     history_changed = Signal()
     """Undo or redo became possible or impossible, or a run is through."""
+    half_restored = Signal(bool)
+    """Restoring was cancelled (True) or failed: the owner should close this and the project."""
     image_removed = Signal()
     """The image layer was deleted; the owner should close the controller."""
 
@@ -117,8 +120,8 @@ class SessionController:
         self._submit = submit
         self._fresh = FreshIdentifiers(self.correction.new_id)
         self._worker = Worker(self.correction, project, lambda: self._fresh.wanted)
-        self._jobs: dict[object, Job | None] = {}
-        self._runs: set[object] = set()
+        self._under_way = UnderWay()
+        self._half = False
         self._view: View | None = None
         self._missed = False
         self._introduced = False
@@ -153,12 +156,12 @@ class SessionController:
     @property
     def is_busy(self) -> bool:
         """Whether any work is under way or waiting."""
-        return bool(self._jobs)
+        return len(self._under_way) > 0
 
     @property
     def is_running(self) -> bool:
         """Whether a run is under way or waiting."""
-        return bool(self._runs)
+        return self._under_way.running
 
     @property
     def can_undo(self) -> bool:
@@ -197,19 +200,16 @@ class SessionController:
     def run(self, until: Stage = Stage.NUCLEI) -> None:
         """Run what is not up to date, as far as `until`; its layers appear one by one."""
         present = frozenset(self.scene.store.slots)
-        self._start(lambda: self._worker.run(until, present), run=True)
+        self._start(lambda: self._worker.run(until, present), Task.RUN)
 
     def restore(self) -> None:
         """Bring back everything that was done in the project; to be called first, if at all."""
-        self._start(self._worker.restore, run=True)
+        self._start(self._worker.restore, Task.RESTORE)
 
     def cancel(self) -> None:
         """Stop the run within one unit of work; earlier stages stay, and so do waiting edits."""
         self.session.stop()
-        for token in list(self._runs):
-            job = self._jobs.get(token)
-            if job is not None:
-                job.cancel()
+        self._under_way.cancel()
 
     def apply(self, edit: Edit) -> None:
         """Apply one edit, and show it when it is done and kept."""
@@ -217,7 +217,7 @@ class SessionController:
 
     def apply_all(self, edits: tuple[Edit, ...]) -> None:
         """Apply edits that are one act of the person: undo takes them back together."""
-        if self._runs and outdates_run(edits):
+        if self.is_running and outdates_run(edits):
             # The run under way is about to be out of date.
             self.cancel()
             self._rerun = Stage.NUCLEI
@@ -253,36 +253,30 @@ class SessionController:
         for spec in activation_specs(self.session, index):
             self.scene.show_spec(spec)
 
-    def override_stop(self, rho: float) -> None:
-        """Take the prompts from the step nearest to `rho`; 0: where the scan stops by itself."""
-        self.change_settings(self.session.settings.with_changes(scan={"rho": rho}))
-        self.run()
-
     def refuse(self, reason: str) -> None:
         """Tell the person why nothing was done."""
         self.failed.emit(reason)
 
     def close(self) -> None:
-        """Stop everything and let go of the layers, which stay in the viewer."""
+        """Stop runs and let go of the layers, which stay in the viewer.
+
+        Edits that wait were seen already: they are done all the same, to be kept in the
+        project, which is to be closed after them.
+        """
         if not self._closed:
             self._closed = True
             self._worker.hurry()
-            self.cancel()
-            for job in self._jobs.values():
-                if job is not None:
-                    job.cancel()
+            self.session.stop()
+            self._under_way.cancel(edits=self.project is None)
             self.scene.close()
 
     # How it is done
 
-    def _start(self, work: Work, run: bool = False) -> None:
+    def _start(self, work: Work, task: Task = Task.EDIT) -> None:
         if self._closed:
             return
-        token = object()
-        self._jobs[token] = None
-        if run:
-            self._runs.add(token)
-        if len(self._jobs) == 1:
+        token = self._under_way.begin(task)
+        if len(self._under_way) == 1:
             self.busy.emit(True)
         job = self._submit(
             work,
@@ -290,8 +284,7 @@ class SessionController:
             on_done=partial(self._done, token),
             on_error=partial(self._broken, token),
         )
-        if token in self._jobs:
-            self._jobs[token] = job
+        self._under_way.accept(token, job)
 
     def _heard(self, message: Message) -> None:
         if self._closed:
@@ -349,26 +342,29 @@ class SessionController:
         if self._closed:
             return
         if not isinstance(error, StoppedError):
-            self.failed.emit(sentence(error))
-        self._over(token)
+            self.failed.emit(str(error))
+        self._over(token, isinstance(error, StoppedError))
 
-    def _over(self, token: object) -> None:
-        self._jobs.pop(token, None)
-        if token in self._runs:
-            self._runs.discard(token)
+    def _over(self, token: object, cancelled: bool = False) -> None:
+        task = self._under_way.end(token)
+        if task is Task.RESTORE and self.project is not None:
+            self._half = not self.project.keeps(self.correction)
+        if task in (Task.RUN, Task.RESTORE):
             self._run_over()
         self._settle()
-        if not self._jobs:
+        if not self.is_busy:
             self.busy.emit(False)
         self.history_changed.emit()
-        if self._rerun is not None and not self._jobs:
+        if self._half and task is Task.RESTORE:
+            self.half_restored.emit(cancelled)
+        elif self._rerun is not None and not self.is_busy:
             until, self._rerun = self._rerun, None
             self.run(until)
 
     def _run_over(self) -> None:
         if self._view is not None and not self._introduced:
             self._introduced = True
-            self.scene.make_active(LayerRole.PROMPTS, "select")
+            self.scene.introduce()
         for text in self.session.warnings:
             if text not in self._told:
                 self._told.add(text)
@@ -385,7 +381,7 @@ class SessionController:
 
     def _settle(self) -> None:
         """Make the layers what the correction is, once nothing is under way."""
-        if self._jobs or self._closed:
+        if self.is_busy or self._closed or self._half:
             return
         # A run that is cancelled at its very end may have changed the result.
         shown = -1 if self._view is None else self._view.revision

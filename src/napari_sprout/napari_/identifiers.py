@@ -39,7 +39,7 @@ class FreshIdentifiers:
 
     def new(self) -> int:
         """Return an identifier that was never used."""
-        while self._drawn:
-            if (ident := self._drawn.popleft()) not in self._taken:
+        while True:
+            ident = self._drawn.popleft() if self._drawn else self._more()
+            if ident not in self._taken:
                 return ident
-        return self._more()

@@ -49,7 +49,7 @@ class Submit(Protocol):
         on_done
             Given what the work returned.
         on_error
-            Given what the work raised.
+            Given what the work raised, in words for a person.
         """
 
 
@@ -86,23 +86,17 @@ def run_inline(
     on_done: Callable[[Any], None],
     on_error: Callable[[BaseException], None],
 ) -> Job:
-    """Do the work before returning: a :class:`Submit` for scripts and tests."""
+    """Do the work before returning: a :class:`Submit` for scripts and tests.
+
+    Whoever writes one has no need of other words than an error's own.
+    """
     job = InlineJob()
     try:
         result = job.run(work, on_progress)
     except Exception as error:
+        if not isinstance(error, SproutError):
+            _LOG.error("Work failed", exc_info=error)
         on_error(error)
     else:
         on_done(result)
     return job
-
-
-def sentence(error: BaseException) -> str:
-    """Return what a person is told of an error; one that nobody foresaw goes to the log whole."""
-    if isinstance(error, SproutError):
-        return str(error)
-    _LOG.error("Work failed", exc_info=error)
-    return (
-        f"Something went wrong that should not ({type(error).__name__}: {error}); what you did "
-        "before is kept, and the log says more."
-    )

@@ -174,6 +174,10 @@ class LabelsSync:
             self._draw(box, self.layer.data[slices(box)] != self._shown[slices(box)])
             self._known = frozenset()
 
+    def let_go(self) -> None:
+        """End a stroke that another layer has cut short by becoming the active one."""
+        self.watcher.let_go()
+
     def close(self) -> None:
         """Stop watching."""
         self.watcher.close()

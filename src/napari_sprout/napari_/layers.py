@@ -59,6 +59,11 @@ class LayerStore:
         """The slots that have a layer."""
         return tuple(self._held)
 
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers that lie over the image."""
+        return [layer for layer, _ in self._held.values()]
+
     def put(self, slot: Slot, layer: Layer, grid: tuple[float, float] = (1.0, 1.0)) -> None:
         """Add a new layer over the image, in its place among the session's others.
 

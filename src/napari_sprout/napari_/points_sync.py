@@ -311,6 +311,10 @@ class PointsSync:
         if found.edits:
             self._send(found.edits)
 
+    def let_go(self) -> None:
+        """End a drag that another layer has cut short by becoming the active one."""
+        self._mouse.let_go()
+
     def close(self) -> None:
         """Stop watching."""
         layer = self.layer

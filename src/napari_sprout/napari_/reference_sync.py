@@ -44,6 +44,10 @@ class ReferenceSync:
             write()
         self._seen = _copy(self.layer)
 
+    def let_go(self) -> None:
+        """End a stroke that another layer has cut short by becoming the active one."""
+        self._watcher.let_go()
+
     def close(self) -> None:
         """Stop watching."""
         self._watcher.close()

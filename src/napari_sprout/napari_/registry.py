@@ -36,7 +36,7 @@ class SessionRegistry:
     def owner(self, layer: Layer) -> SessionController | None:
         """Return the controller that a layer of any role belongs to; None if there is none."""
         for controller in self:
-            if layer is controller.image_layer or layer in controller.scene.store:
+            if controller.scene.holds(layer):
                 return controller
         return None
 
@@ -45,8 +45,3 @@ class SessionRegistry:
         controller = self._open.pop(id(layer), None)
         if controller is not None:
             controller.close()
-
-    def close_all(self) -> None:
-        """Close every controller."""
-        for controller in self:
-            self.close(controller.image_layer)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from napari.components import ViewerModel
-from napari.layers import Image, Labels, Layer, Points
+from napari.layers import Image, Labels, Layer, Points, Shapes
 from napari.utils.colormaps import DirectLabelColormap
 from numpy.typing import NDArray
 
@@ -20,6 +20,7 @@ from .labels_sync import LabelsSync, make_nuclei_layer
 from .layers import LayerStore
 from .points_sync import PointsSync, fill_points, make_points
 from .reference_sync import ReferenceSync
+from .release import ButtonWatcher
 from .roles import LayerRole, Slot, write_tag
 from .shape_tool import ShapeTool, Tool
 from .stage_layers import LayerSpec
@@ -31,6 +32,8 @@ PROMPTS = Slot(LayerRole.PROMPTS)
 SUPPRESSED = Slot(LayerRole.SUPPRESSED)
 REFERENCE = Slot(LayerRole.REFERENCE)
 DRAWING = Slot(LayerRole.DRAWING)
+
+_EDITED = (PROMPTS, NUCLEI, REFERENCE, DRAWING)
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ class Scene:
         self._negatives = True
         self._closed = False
         self._shapes: ShapeTool | None = None
+        self._button = ButtonWatcher(viewer)
+        viewer.layers.selection.events.active.connect(self._activated)
         write_tag(image, IMAGE, session)
 
     def show_spec(self, spec: LayerSpec) -> None:
@@ -217,6 +222,24 @@ class Scene:
                 layer.mode = mode
         return layer
 
+    def introduce(self) -> None:
+        """Put the points into the person's hand, unless another image is what they work on."""
+        self._button.when_up(self._take_over)
+
+    def holds(self, layer: object) -> bool:
+        """Whether a layer is the image or one of those that lie over it."""
+        return layer is self.store.image or layer in self.store
+
+    def _take_over(self) -> None:
+        if self.holds(self.viewer.layers.selection.active):
+            self.make_active(LayerRole.PROMPTS, "select")
+
+    def _activated(self, event: Any) -> None:
+        active = self.viewer.layers.selection.active
+        for sync in (self._points, self._nuclei, self._reference):
+            if sync is not None and sync.layer is not active:
+                sync.let_go()
+
     def start_drawing(self, tool: Tool) -> None:
         """Let the person draw a line or a region over the nuclei."""
         if self._shapes is None:
@@ -227,10 +250,12 @@ class Scene:
         self._shapes.start(tool)
 
     def close(self) -> None:
-        """Stop watching; the layers stay in the viewer."""
+        """Stop watching; the layers stay in the viewer, to be looked at."""
         self._closed = True
-        for slot in self.store.slots:
-            layer = self.store.get(slot)
+        self._button.close()
+        self.viewer.layers.selection.events.active.disconnect(self._activated)
+        held = [(slot, self.store.get(slot)) for slot in self.store.slots]
+        for slot, layer in held:
             if layer is not None:
                 unbind_keys(layer, slot.role)
         for sync in (self._points, self._nuclei, self._reference):
@@ -238,6 +263,9 @@ class Scene:
                 sync.close()
         self._points = self._nuclei = self._reference = None
         self.store.close()
+        for slot, layer in held:
+            if layer is not None and slot in _EDITED:
+                _leave(layer)
 
     def _show_all_labels(self, labels: NDArray[np.int32]) -> None:
         if self._nuclei is not None and self.labels is not None:
@@ -349,3 +377,11 @@ class Scene:
             self._reference = None
         elif slot == DRAWING:
             self._shapes = None
+
+
+def _leave(layer: Layer) -> None:
+    """Let a layer be looked at only: nobody would keep what is done to it."""
+    if isinstance(layer, Points | Shapes):
+        # The Delete key works on what is selected, in any mode.
+        layer.selected_data = set()
+    layer.editable = False

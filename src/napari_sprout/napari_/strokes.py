@@ -81,6 +81,10 @@ class StrokeWatcher:
         events.set_data.disconnect(self._refreshed)
         self._mouse.close()
 
+    def let_go(self) -> None:
+        """End a stroke that another layer has cut short by becoming the active one."""
+        self._mouse.let_go()
+
     def flush(self) -> None:
         """Report a stroke whose pixels are in the layer, if there is one."""
         box, self._pending = self._pending, None

@@ -181,19 +181,22 @@ class Worker:
         """Undo the last act, or redo the one undone last."""
         source, target = (self._undone, self._acts) if forward else (self._acts, self._undone)
         # Of acts done before the project was opened only the single edits are known.
-        count = source.pop() if source else 1
+        known = bool(source)
+        count = source.pop() if known else 1
         done = 0
         try:
             while done < count:
                 change = self._step(forward)
                 if change is None:
+                    count = done
                     break
                 done += 1
                 yield self._shown(change, undone=True)
         finally:
             if done:
                 target.append(done)
-            if 0 < done < count:
+            if known and done < count:
+                # What is left of the act stays one act.
                 source.append(count - done)
 
     def restore(self) -> Work:

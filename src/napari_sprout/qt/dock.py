@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import napari
 import napari.viewer
-from napari.utils.notifications import show_error, show_warning
+from napari.utils.notifications import show_error, show_info, show_warning
 from qtpy.QtCore import QEvent, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from ..napari_.roles import LayerRole
 from .export_tab import ExportTab
 from .help_panel import HelpPanel
 from .log import open_log
@@ -28,6 +29,11 @@ from .review_tab import REVIEW_KEYS, ReviewTab
 from .segment_tab import SegmentTab
 from .sessions import Sessions
 from .status_bar import StatusBar
+
+_LEFT: Final = (
+    "Changes are no longer kept, so the layers cannot be edited. Open SPROUT again to go on with "
+    "your work."
+)
 
 
 class SproutDock(QWidget):
@@ -102,6 +108,7 @@ class SproutDock(QWidget):
         sessions.history_changed.connect(self._show_history)
         sessions.failed.connect(show_error)
         sessions.said.connect(self._say)
+        sessions.warned.connect(show_warning)
         # With the window goes this widget: its threads end soon after.
         self.destroyed.connect(sessions.close)
         self.destroyed.connect(self._rest.close)
@@ -109,7 +116,7 @@ class SproutDock(QWidget):
     def _say(self, text: str) -> None:
         # While an image is opened by its own dialog there may be no window to say it in.
         if not self.isVisible():
-            show_warning(text)
+            show_info(text)
 
     # Closing
 
@@ -128,7 +135,10 @@ class SproutDock(QWidget):
 
     def _close_if_taken_out(self) -> None:
         if self.parent() is None and self._docked:
+            begun = len(self.sessions.registry) > 0
             self.shut_down()
+            if begun:
+                show_info(_LEFT)
             self.deleteLater()
         self._docked = self.parent() is not None
 
@@ -143,8 +153,15 @@ class SproutDock(QWidget):
 
     def _choose(self, index: int) -> None:
         images = self.sessions.images
-        if 0 <= index < len(images):
-            self.sessions.choose(images[index])
+        if not 0 <= index < len(images):
+            return
+        self.sessions.choose(images[index])
+        controller, selection = self.sessions.current, self.sessions.viewer.layers.selection
+        if controller is not None and controller.scene.holds(selection.active):
+            return
+        # Keys and mouse work on the active layer: it must be one of the image that is shown.
+        if controller is None or controller.scene.make_active(LayerRole.PROMPTS, "select") is None:
+            selection.active = images[index]
 
     def _undo(self) -> None:
         if (controller := self.sessions.current) is not None:

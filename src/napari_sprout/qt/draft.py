@@ -42,6 +42,11 @@ class Draft:
         if settings != self.applied:
             self.settings = self.applied = settings
 
+    def forget_opened_nuclei(self) -> None:
+        """Take the points from elsewhere: nuclei that were opened are gone with their session."""
+        if self.settings.prompts.source == "given":
+            self.settings = self.settings.with_changes(prompts={"source": "activation"})
+
 
 MakeSegmenter = Callable[[Draft, Callable[[str], None]], PromptableSegmenter | None]
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import weakref
 from datetime import datetime
+from functools import partial
+from pathlib import Path
 
+from napari.layers import Image
 from psygnal import Signal
 from qtpy.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
 
 from ..io.project import JOURNAL_NAME
+from .draft import Draft
+from .earlier import PixelSearch
 from .parts import button, note
 from .sessions import Sessions
 
@@ -22,10 +28,13 @@ class EarlierBox(QFrame):
     """
 
     decided = Signal()
+    """There is something to decide, or not any more."""
 
     def __init__(self, sessions: Sessions) -> None:
         super().__init__()
         self._sessions = sessions
+        self._looked_up: weakref.WeakSet[Image] = weakref.WeakSet()
+        self._search = PixelSearch()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.note = note()
         self.go_on = button("Go on with it", "Open it, with all your corrections.", self._go_on)
@@ -36,6 +45,9 @@ class EarlierBox(QFrame):
         layout = QVBoxLayout(self)
         layout.addWidget(self.note)
         layout.addLayout(line)
+        sessions.current_changed.connect(self._look_up)
+        self.destroyed.connect(self._search.close)
+        self._look_up()
 
     @property
     def asks(self) -> bool:
@@ -56,6 +68,25 @@ class EarlierBox(QFrame):
         except OSError:
             when = "some time ago"
         self.note.setText(f"You worked on this image before: <b>{draft.earlier.name}</b>, {when}.")
+
+    def _look_up(self) -> None:
+        """Compare a large image with earlier work when it is chosen for the first time."""
+        layer, draft = self._sessions.layer, self._sessions.draft
+        if layer is not None and draft is not None and layer not in self._looked_up:
+            self._looked_up.add(layer)
+            if self._sessions.current is None:
+                self._search.begin(layer, partial(self._found, layer, draft))
+
+    def _found(self, layer: Image, draft: Draft, folder: Path) -> None:
+        opening = layer is self._sessions.layer and self._sessions.is_opening
+        if opening or self._sessions.registry.get(layer) is not None:
+            self._sessions.warn(
+                f"You worked on the image '{layer.name}' before: to go on with that, press Open "
+                f"project in the Export tab and choose {folder}."
+            )
+        else:
+            draft.earlier = folder
+            self.decided.emit()
 
     def _go_on(self) -> None:
         draft = self._sessions.draft

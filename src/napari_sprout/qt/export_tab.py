@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -44,6 +45,7 @@ class ExportTab(Tab):
         super().__init__()
         self._sessions = sessions
         self._written: Path | None = None
+        self._writers: dict[Path, str] = {}
         self._folder_chosen = False
         self.folder = QLineEdit()
         self.folder.setPlaceholderText("Choose a folder")
@@ -112,25 +114,32 @@ class ExportTab(Tab):
             return
         folder, stem = Path(self.folder.text()), self._stem()
         formats = [name for name, box in self.formats.items() if box.isChecked()]
-        correction, project = controller.correction, controller.project
-        origin = None if project is None else project.origin
-        present = [path.name for path in _paths(folder, stem, formats) if path.exists()]
-        if present and folder != self._written and not self._may_replace(present):
+        correction, project, writer = controller.correction, controller.project, controller.uid
+        present = [
+            path.name
+            for path in _paths(folder, stem, formats)
+            if path.exists() and self._writers.get(path.resolve()) != writer
+        ]
+        if present and not self._may_replace(present):
             return
 
         def work() -> tuple[Path, ...]:
             make_folder(folder)
+            # Only now have the edits that were waiting been done and written down.
+            origin = None if project is None else project.origin
             return export(folder, stem, results_of(correction, origin), formats)
 
         allow(self.export_button, "Writing…")
-        self._sessions.work(work, self._exported)
+        self._sessions.work(work, partial(self._exported, writer))
 
     def _may_replace(self, names: list[str]) -> bool:
         text = "These files are there already: " + ", ".join(names) + ". Replace them?"
         asked = QMessageBox.question(self, "Export", text)
         return asked == QMessageBox.StandardButton.Yes
 
-    def _exported(self, paths: tuple[Path, ...]) -> None:
+    def _exported(self, writer: str, paths: tuple[Path, ...]) -> None:
+        # What a session itself wrote it may replace, until another session has.
+        self._writers.update((path.resolve(), writer) for path in paths)
         self._written = paths[0].parent
         names = "<br>".join(path.name for path in paths)
         self.written.setText(f"Last export, in {self._written}:<br>{names}")

@@ -21,11 +21,14 @@ from ..io.overlay import write_png
 from ..io.project import FACTS_NAME, JOURNAL_NAME, SUFFIX, Project, default_folder
 from ..io.project_image import pixel_hash
 from ..napari_.image_layer import rgb_of
-from ..napari_.readers import PROJECT, image_options
+from ..napari_.readers import image_options
 from ..samples import sample_paths
 from .preferences import preferences
 
 _SHORT: Final = 10
+
+UNFILED: Final = "image-"
+"""What the names of image files in :func:`data_folder` begin with, and of work on them."""
 
 
 def data_folder() -> Path:
@@ -49,7 +52,7 @@ def base_folder(file: Path) -> Path:
     nothing can be written there, or the image is one of the package's own samples,
     it lies in :func:`data_folder`.
     """
-    return _bases(file)[0]
+    return project_bases(file)[0]
 
 
 def may_write_beside(file: Path) -> bool:
@@ -58,22 +61,11 @@ def may_write_beside(file: Path) -> bool:
     return os.access(file.resolve().parent, os.W_OK) and not sample
 
 
-def earlier_work(layer: Image) -> Path | None:
-    """Return the project that a layer was opened from, else the newest made for its file.
+def project_bases(file: Path) -> tuple[Path, ...]:
+    """Return where the project of an image file may be, the place for a new one first.
 
-    None if there is none.
+    Each may have been taken, and then have a number behind its name.
     """
-    project = layer.metadata.get(PROJECT)
-    if isinstance(project, str) and _is_project(Path(project)):
-        return Path(project)
-    file = image_file(layer)
-    # Preferences may have changed since.
-    bases = () if file is None else _bases(file)
-    return next((found for base in bases if (found := _newest(base)) is not None), None)
-
-
-def _bases(file: Path) -> tuple[Path, ...]:
-    """Return where the project of an image may be, the place for a new one first."""
     beside, chosen = default_folder(file.resolve()), preferences().projects
     short = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:_SHORT]
     # Images of the same name come together in one folder.
@@ -82,18 +74,10 @@ def _bases(file: Path) -> tuple[Path, ...]:
     return (usual,) if chosen is None else (chosen / apart, usual)
 
 
-def _newest(base: Path) -> Path | None:
-    found = None
-    for folder in _numbered(base):
-        if not folder.exists():
-            break
-        if _is_project(folder):
-            found = folder
-    return found
-
-
-def _is_project(folder: Path) -> bool:
-    return (folder / FACTS_NAME).is_file() and (folder / JOURNAL_NAME).is_file()
+def unfiled_places() -> tuple[Path, ...]:
+    """Return the folders that projects of images without a file may be in."""
+    chosen = preferences().projects
+    return (data_folder(),) if chosen is None else (chosen, data_folder())
 
 
 def new_project(layer: Image, mpp: float | None, settings: Settings) -> Project:
@@ -166,7 +150,7 @@ def _loaded(layer: Image, mpp: float | None) -> LoadedImage:
             image = None
         if image is not None and np.array_equal(image.rgb, rgb):
             return image
-    path = data_folder() / f"image-{pixel_hash(rgb)[:_SHORT]}.png"
+    path = data_folder() / f"{UNFILED}{pixel_hash(rgb)[:_SHORT]}.png"
     make_folder(path.parent)
     write_png(path, rgb)
     return read_image(path, mpp)

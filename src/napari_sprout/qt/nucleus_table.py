@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from psygnal import Signal
 from qtpy.QtCore import (
@@ -22,6 +22,8 @@ from qtpy.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 Index = QModelIndex | QPersistentModelIndex
 Row = TypeVar("Row")
+_MARKS_PX: Final = 34
+"""Width of a column without a title."""
 
 
 @dataclass(frozen=True)
@@ -167,6 +169,11 @@ class RowTable(QTableView, Generic[Row]):
         if (header := self.horizontalHeader()) is not None:
             header.setMinimumSectionSize(24)
             header.setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+            for at, column in enumerate(columns):
+                if not column.title:
+                    # It holds marks alone: the numbers need the room.
+                    header.setSectionResizeMode(at, QHeaderView.ResizeMode.Fixed)
+                    header.resizeSection(at, _MARKS_PX)
         if (selection := self.selectionModel()) is not None:
             selection.currentRowChanged.connect(self._went_to)
 

@@ -87,6 +87,7 @@ class OpenButton:
         self._sessions.open_nuclei(read)
         # What is corrected from now on is another layer; this one would only cover it.
         layer.visible = False
+        self._sessions.viewer.layers.selection.active = self._sessions.layer
 
 
 def label_layers(sessions: Sessions) -> list[Labels]:

@@ -187,6 +187,9 @@ class PromptsTab(Tab):
     def _show_negatives(self, shown: bool) -> None:
         if (controller := self._sessions.current) is not None:
             controller.scene.show_negatives(shown)
+            if not shown:
+                # What was added would be gone from sight at once.
+                self.tools.put_down("negative")
 
     def _show_suppressed(self, visible: bool) -> None:
         controller = self._sessions.current

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final
 
 from psygnal import Signal
@@ -38,7 +38,7 @@ class ReviewData:
         self._timer = QTimer()
         self._timer.setSingleShot(True)
         self._timer.setInterval(_PAUSE_MS)
-        self._timer.timeout.connect(self.fetch)
+        self._timer.timeout.connect(lambda: self.fetch())
         sessions.current_changed.connect(self._forget)
         sessions.changed.connect(self._touch)
         sessions.stage_finished.connect(self._stage_finished)
@@ -50,10 +50,21 @@ class ReviewData:
         if watched and (self._all or self._touched):
             self.fetch()
 
-    def fetch(self) -> None:
-        """Ask the session for what has changed."""
+    @property
+    def is_fresh(self) -> bool:
+        """Whether rows and findings are known, or will be in a moment without being asked for."""
+        return self._watched or not (self._all or self._touched)
+
+    def fetch(self, then: Callable[[], None] | None = None) -> None:
+        """Ask the session for what has changed.
+
+        Parameters
+        ----------
+        then
+            Done with the answer; without it nothing is asked for that nobody looks at.
+        """
         controller = self._sessions.current
-        if not self._watched or controller is None or controller.view is None:
+        if controller is None or controller.view is None or not (self._watched or then):
             return
         if controller.is_running:
             # When it is over, everything is new.
@@ -70,6 +81,8 @@ class ReviewData:
         def done(found: tuple[list[ReviewRow], list[Finding]]) -> None:
             if controller is self._sessions.current:
                 self._take(*found, None if whole else ids)
+                if then is not None:
+                    then()
 
         self._sessions.work(work, done)
 

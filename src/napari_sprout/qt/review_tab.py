@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from qtpy.QtCore import Qt
@@ -131,6 +132,15 @@ class ReviewTab(QWidget):
         if present is not None:
             self._visited.append(present)
             self._passed.add(present)
+        if self.data.is_fresh:
+            self._go_on(present)
+        else:
+            self.data.fetch(partial(self._go_on, present))
+
+    def _go_on(self, present: int | None) -> None:
+        """Leave a nucleus for the one most in doubt, unless the person has gone elsewhere."""
+        if self._selected() not in (present, None):
+            return
         waiting = self.waiting
         ahead = [ident for ident in waiting if ident not in self._passed]
         if not ahead:
@@ -146,7 +156,7 @@ class ReviewTab(QWidget):
         """Go to the nucleus that was looked at before."""
         while self._visited:
             ident = self._visited.pop()
-            if ident in self.data.rows and ident != self._selected():
+            if self._is_nucleus(ident) and ident != self._selected():
                 self._passed.discard(ident)
                 self.go_to(ident)
                 return
@@ -163,7 +173,7 @@ class ReviewTab(QWidget):
         controller, ident = self._sessions.current, self._selected()
         if controller is None:
             return
-        if ident is None or ident not in self.data.rows:
+        if ident is None or not self._is_nucleus(ident):
             controller.refuse("Select the nucleus first: press Next, or click on one.")
             return
         made: Edit = edit(ident)
@@ -173,6 +183,14 @@ class ReviewTab(QWidget):
     def _selected(self) -> int | None:
         ids = frozenset() if self._actions is None else self._actions.selected
         return next(iter(ids)) if len(ids) == 1 else None
+
+    def _is_nucleus(self, ident: int) -> bool:
+        controller = self._sessions.current
+        return (
+            controller is not None
+            and controller.view is not None
+            and ident in controller.correction.areas
+        )
 
     # What is shown
 
@@ -250,6 +268,13 @@ def _columns(mpp: float | None) -> tuple[Column[ReviewRow], ...]:
             "IoU",
             "The model's own estimate of its outline, 0 to 1.",
             lambda row: row.predicted_iou,
+            _share,
+        ),
+        Column(
+            "Stable",
+            "How little the model's outline changes when it is asked to be more or less strict, "
+            "0 to 1.",
+            lambda row: row.stability,
             _share,
         ),
         Column(

@@ -124,10 +124,11 @@ class SegmentTab(Tab):
     def _show_buttons(self) -> None:
         sessions, stage = self._sessions, self.stages.stage
         running = sessions.is_running
+        self._stopping = self._stopping and running
         self.run_button.setText("Cancel" if running else "Run")
         self.run_button.setProperty("does", _CANCEL if running else _RUN)
         no_run = NO_IMAGE if sessions.layer is None else _DECIDE if self.earlier.asks else ""
-        stopping = "It stops after the step it is at." if self._stopping and running else ""
+        stopping = "It stops after the step it is at." if self._stopping else ""
         allow(self.open_button, _RUNNING if running else no_run)
         no_run = no_run or self._none_opened()
         allow(self.run_button, stopping if running else no_run)

@@ -21,10 +21,11 @@ from ..io.project import Project
 from ..napari_.controller import SessionController
 from ..napari_.image_layer import is_colour_image, pixel_size_of
 from ..napari_.registry import SessionRegistry
-from ..napari_.roles import LayerRole
 from .draft import Draft, MakeSegmenter, frugal_segmenter
-from .keeping import earlier_work, layer_with, new_project
+from .earlier import earlier_work
+from .keeping import layer_with, new_project
 from .preferences import preferences
+from .preparation import GIVEN_UP, Ending, Preparation, Preparations
 from .taking_away import take_away
 from .workers import ThreadedSubmit
 
@@ -58,6 +59,8 @@ class Sessions:
     busy = Signal(bool)
     history_changed = Signal()
     said = Signal(str)
+    warned = Signal(str)
+    """What a person must know, and should not miss."""
     failed = Signal(str)
 
     def __init__(self, viewer: ViewerModel, device: str | None = None) -> None:
@@ -68,7 +71,7 @@ class Sessions:
         self._layer: Image | None = None
         self._drafts: weakref.WeakKeyDictionary[Image, Draft] = weakref.WeakKeyDictionary()
         self._workers: dict[SessionController, ThreadedSubmit] = {}
-        self._opening: dict[ThreadedSubmit, Image | None] = {}
+        self._opening = Preparations()
         self._closed = False
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
@@ -102,7 +105,7 @@ class Sessions:
     @property
     def is_opening(self) -> bool:
         """Whether the chosen image's session is about to begin."""
-        return self._layer in self._opening.values() or None in self._opening.values()
+        return self._opening.concern(self._layer)
 
     @property
     def is_running(self) -> bool:
@@ -148,12 +151,12 @@ class Sessions:
 
         def opened(on: SessionController, pieces: tuple[Piece, ...]) -> None:
             for text in texts:
-                self.say(text)
+                self.warn(text)
             draft.applied = draft.settings
             on.change_settings(draft.settings)
             on.open_nuclei(pieces)
             if on.view is not None:
-                on.scene.make_active(LayerRole.PROMPTS, "select")
+                on.scene.introduce()
 
         if controller is None:
             self._begin(self._layer, draft, lambda: read(texts.append), opened)
@@ -162,11 +165,8 @@ class Sessions:
 
     def cancel(self) -> None:
         """Stop the run of the chosen image within one unit of work."""
-        for submit, layer in list(self._opening.items()):
-            if layer in (None, self._layer):
-                del self._opening[submit]
-                submit.retire()
-                self.current_changed.emit()
+        if self._opening.call_off_all(self._layer):
+            self.current_changed.emit()
         if self.current is not None:
             self.current.cancel()
 
@@ -184,13 +184,16 @@ class Sessions:
             by `failed`.
         """
         if self.current is not None:
-            self._workers[self.current](
-                work, on_progress=lambda _: None, on_done=on_done, on_error=self._tell_failure
-            )
+            submit, told = self._workers[self.current], lambda error: self.fail(str(error))
+            submit(work, on_progress=lambda _: None, on_done=on_done, on_error=told)
 
     def say(self, text: str) -> None:
         """Tell the person something."""
         self.said.emit(text)
+
+    def warn(self, text: str) -> None:
+        """Tell the person something that is to be seen until it has been read."""
+        self.warned.emit(text)
 
     def fail(self, text: str) -> None:
         """Tell the person that something came to nothing, and why."""
@@ -201,41 +204,32 @@ class Sessions:
 
         The work stays in its project folder.
         """
-        controller, layer = self.current, self._layer
-        if controller is None or layer is None:
-            return
-        store = controller.scene.store
-        made = [store.get(slot) for slot in store.slots]
-        self._let_go(controller)
-        draft = self._drafts[layer]
-        if draft.settings.prompts.source == "given":
-            # The nuclei that were opened are gone with the session.
-            draft.settings = draft.settings.with_changes(prompts={"source": "activation"})
-        take_away(self.viewer, [one for one in made if one is not None and one is not layer])
-        self.current_changed.emit()
+        if self.current is not None:
+            self._leave(self.current)
+            self.current_changed.emit()
 
     def resume(self, folder: Path) -> None:
         """Open a project folder, with its image, and do again what was done in it."""
-        submit = ThreadedSubmit()
-        self._opening[submit] = None
+        preparation = Preparation(folder=folder)
 
         def work() -> tuple[Project, list[str]]:
             texts: list[str] = []
-            return Project.open(folder, tell=texts.append), texts
+            return preparation.opened(Project.open(folder, tell=texts.append)), texts
 
         def done(opened: tuple[Project, list[str]]) -> None:
             project, texts = opened
             layer = self._layer_of(project)
-            self._open(layer, submit, project)
+            self.choose(layer)
+            self._open(layer, preparation, project)
             for text in texts:
-                self.say(text)
+                self.warn(text)
             if (controller := self.current) is not None:
                 controller.restore()
 
-        self._prepare(submit, work, done)
+        self._prepare(preparation, work, done)
 
     def close(self) -> None:
-        """Stop all work within one unit, without waiting; everything done is kept."""
+        """Stop all runs within one unit, without waiting; everything done is kept."""
         if self._closed:
             return
         self._closed = True
@@ -243,9 +237,7 @@ class Sessions:
         layers.events.inserted.disconnect(self._inserted)
         layers.events.removed.disconnect(self._removed)
         layers.selection.events.active.disconnect(self._activated)
-        for submit in list(self._opening):
-            submit.retire()
-        self._opening.clear()
+        self._opening.close()
         for controller in list(self._workers):
             self._let_go(controller)
 
@@ -259,14 +251,13 @@ class Sessions:
         then: Callable[[SessionController, _T], None],
     ) -> None:
         """Do something `first`, then make a project and a controller for an image, and use it."""
-        submit = ThreadedSubmit()
-        self._opening[submit] = layer
+        preparation = Preparation(layer)
         settings, mpp = draft.settings, draft.mpp
 
         def work() -> tuple[Project | SproutError, _T]:
             found = first()
             try:
-                return new_project(layer, mpp, settings), found
+                return preparation.made(new_project(layer, mpp, settings)), found
             except SproutError as error:
                 return error, found
 
@@ -274,36 +265,37 @@ class Sessions:
             project, found = made
             kept = project if isinstance(project, Project) else None
             if isinstance(project, SproutError):
-                self.say(f"What you do cannot be kept on disk. {project}")
-            self._open(layer, submit, kept)
+                self.warn(f"What you do cannot be kept on disk. {project}")
+            self._open(layer, preparation, kept)
             if (controller := self.registry.get(layer)) is not None:
                 then(controller, found)
 
-        self._prepare(submit, work, done)
+        self._prepare(preparation, work, done)
 
     def _prepare(
-        self, submit: ThreadedSubmit, work: Callable[[], Any], done: Callable[[Any], None]
+        self, preparation: Preparation, work: Callable[[], Any], done: Callable[[Any], None]
     ) -> None:
         """Do what comes before a session, away from the window's thread."""
 
         def failed(error: BaseException) -> None:
-            self._opening.pop(submit, None)
-            submit.retire()
-            self._tell_failure(error)
+            self._opening.call_off(preparation)
+            self.fail(str(error))
             self.current_changed.emit()
 
-        submit(work, on_progress=lambda _: None, on_done=done, on_error=failed)
+        self._opening.begin(preparation, work, done, failed)
         self.current_changed.emit()
 
-    def _open(self, layer: Image, submit: ThreadedSubmit, project: Project | None) -> None:
-        """Make the controller of an image, and choose it."""
-        self._opening.pop(submit, None)
+    def _open(self, layer: Image, preparation: Preparation, project: Project | None) -> None:
+        """Make the controller of an image; a person may have gone on to another one."""
+        submit = preparation.submit
+        self._opening.finish(preparation)
         try:
             if layer not in self.viewer.layers:
                 raise SproutError("The image was closed before it could be segmented.")
             if (before := self.registry.get(layer)) is not None:
                 self._let_go(before)
-            self.choose(layer)
+            if layer not in self._drafts:
+                self.choose(layer)
             draft = self._drafts[layer]
             if project is not None:
                 draft.mpp = project.mpp
@@ -316,12 +308,12 @@ class Sessions:
                 submit=submit,
                 project=project,
                 settings=draft.settings,
-                segmenter=self.make_segmenter(draft, partial(submit.post, self.say)),
+                segmenter=self.make_segmenter(draft, partial(submit.post, self.warn)),
                 device=draft.device,
             )
         except SproutError as error:
-            submit.retire(_closing(project))
-            self._tell_failure(error)
+            self._opening.call_off(preparation)
+            self.fail(str(error))
         else:
             draft.follow(controller.settings)
             self._take_on(controller, submit)
@@ -332,14 +324,15 @@ class Sessions:
         self._workers[controller] = submit
         for name in _RELAYED:
             getattr(controller, name).connect(self._relay(controller, name))
-        controller.warned.connect(self.say)
+        controller.warned.connect(self.warn)
         controller.failed.connect(self.fail)
         controller.image_removed.connect(lambda: self._let_go(controller))
+        controller.half_restored.connect(lambda cancelled: self._give_up(controller, cancelled))
 
     def _relay(self, controller: SessionController, name: str) -> Callable[..., None]:
         def tell(*values: Any) -> None:
             draft = self._drafts.get(controller.image_layer)
-            if draft is not None and name == "history_changed":
+            if draft is not None and name in ("changed", "history_changed"):
                 draft.follow(controller.settings)
             if controller is self.current:
                 getattr(self, name).emit(*values)
@@ -352,18 +345,30 @@ class Sessions:
         if self.registry.get(controller.image_layer) is controller:
             self.registry.close(controller.image_layer)
         if submit is not None:
-            submit.retire(_closing(controller.project))
+            self._opening.note(Ending.of(controller, submit))
+
+    def _leave(self, controller: SessionController) -> None:
+        """Let go of a controller, and take its layers away."""
+        made = controller.scene.store.layers
+        self._let_go(controller)
+        self._drafts[controller.image_layer].forget_opened_nuclei()
+        take_away(self.viewer, made)
+
+    def _give_up(self, controller: SessionController, cancelled: bool) -> None:
+        """Let go of work that was brought back in part, and offer it again."""
+        self._leave(controller)
+        if controller.project is not None:
+            self._drafts[controller.image_layer].earlier = controller.project.folder
+        if cancelled:
+            self.say(GIVEN_UP)
+        self.current_changed.emit()
 
     def _layer_of(self, project: Project) -> Image:
         """Return the layer with a project's image; a new one if there is none."""
-        chosen = [] if self._layer is None else [self._layer]
-        layer = layer_with(project, (*chosen, *self.images))
+        layer = layer_with(project, sorted(self.images, key=lambda one: one is not self._layer))
         if layer not in self.viewer.layers:
             self.viewer.add_layer(layer)
         return layer
-
-    def _tell_failure(self, error: BaseException) -> None:
-        self.fail(str(error))
 
     def _inserted(self, event: Any) -> None:
         if is_colour_image(event.value):
@@ -391,7 +396,3 @@ class Sessions:
             self.choose(owner.image_layer)
         elif is_colour_image(layer):
             self.choose(layer)
-
-
-def _closing(project: Project | None) -> Callable[[], None]:
-    return (lambda: None) if project is None else project.close

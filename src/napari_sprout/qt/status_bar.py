@@ -8,6 +8,7 @@ from qtpy.QtWidgets import QProgressBar, QVBoxLayout, QWidget
 
 from ..core.session import Progress
 from ..core.stages import Stage
+from .notices import Notices
 from .parts import OneLine
 from .sessions import Sessions
 from .time_left import TimeLeft
@@ -17,7 +18,7 @@ _RUNNING: Final = "Running: you can look around meanwhile."
 
 
 class StatusBar(QWidget):
-    """Always there and always as high, so that nothing above it moves.
+    """Always there and always as high, but for what a person must know and has not read.
 
     Parameters
     ----------
@@ -30,22 +31,32 @@ class StatusBar(QWidget):
         self._sessions = sessions
         self._left = TimeLeft()
         self._running = False
+        self._failed = False
+        self.notices = Notices(sessions)
         self.bar = QProgressBar()
         self.bar.setRange(0, 1000)
         self.message = OneLine("Ready.")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 2, 8, 4)
         layout.setSpacing(2)
+        layout.addWidget(self.notices)
         layout.addWidget(self.bar)
         layout.addWidget(self.message)
         sessions.progress.connect(self._advance)
         sessions.busy.connect(lambda _: self._show_state())
         sessions.current_changed.connect(self._show_state)
         sessions.said.connect(self.message.setText)
-        sessions.failed.connect(self.message.setText)
+        sessions.failed.connect(self._fail)
         self._show_state()
 
+    def _fail(self, text: str) -> None:
+        self._failed = True
+        self.message.setText(text)
+
     def _advance(self, progress: Progress) -> None:
+        if not self._running:
+            # A run that an edit went before: that there is work was told with the edit.
+            self._show_state()
         self.bar.setRange(0, 1000)
         self.bar.setValue(round(1000 * progress.fraction))
         left = self._left.text(progress.fraction)
@@ -59,6 +70,7 @@ class StatusBar(QWidget):
             self.bar.setRange(0, 1000)
             self.bar.setValue(0)
             self.bar.setFormat("Preparing…")
+            self._failed = False
             self.message.setText(_RUNNING)
         elif not running and controller is not None and controller.is_busy:
             # An edit: too short to measure.
@@ -73,9 +85,11 @@ class StatusBar(QWidget):
 
     def _say_how_it_ended(self) -> None:
         controller = self._sessions.current
+        if self._failed:
+            # What failed meanwhile is to be read; that the rest went well can be seen.
+            return
         if controller is not None and controller.session.is_current(Stage.NUCLEI):
             took = duration(self._left.elapsed)
             self.message.setText(f"Done: {len(controller.correction.areas)} nuclei, {took}.")
         elif self.message.text() == _RUNNING:
-            # What failed has been told already.
             self.message.setText("Stopped early: the finished stages are kept. Run goes on.")

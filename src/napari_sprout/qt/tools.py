@@ -39,6 +39,12 @@ class Tool:
     kind: PromptKind | None = None
 
 
+MOVE: Final = Tool(
+    "Move points",
+    "Drag a point: its nucleus is outlined anew. Delete takes selected points away.",
+    LayerRole.PROMPTS,
+    "select",
+)
 TOOLS: Final = (
     Tool(
         "Add nucleus",
@@ -54,12 +60,7 @@ TOOLS: Final = (
         "add",
         "negative",
     ),
-    Tool(
-        "Move points",
-        "Drag a point: its nucleus is outlined anew. Delete takes selected points away.",
-        LayerRole.PROMPTS,
-        "select",
-    ),
+    MOVE,
     Tool(
         "Select nuclei",
         "Click on a nucleus; with Shift, on several. Drag to move the image.",
@@ -118,6 +119,15 @@ class ToolBox(QWidget):
         controller.scene.make_active(tool.role, tool.mode)
         self._follow()
         self.taken.emit(tool)
+
+    def put_down(self, kind: PromptKind) -> None:
+        """Add prompts of a kind no more: who did moves points from now on."""
+        if (controller := self._sessions.current) is None:
+            return
+        held = self._in_hand()
+        controller.actions.choose_prompt_kind("positive" if kind == "negative" else "negative")
+        if held is not None and held.kind == kind:
+            self.take(MOVE)
 
     def close_watch(self) -> None:
         """Stop watching the viewer."""

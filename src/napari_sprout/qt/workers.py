@@ -49,6 +49,8 @@ class ThreadedSubmit:
         self._mailbox = _Mailbox()
         self._jobs: set[ThreadJob] = set()
         self._closed = False
+        self.ended = threading.Event()
+        """Set when it was let go of, and all is done."""
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=NAME)
 
     def __call__(
@@ -92,29 +94,40 @@ class ThreadedSubmit:
         return bool(self._jobs)
 
     def close(self, last: Callable[[], None] = lambda: None) -> None:
-        """Cancel everything, and wait for the unit of work under way, then for `last`."""
+        """Do as :meth:`retire` does, and wait for the end."""
         self.retire(last)
         self._thread.shutdown(wait=True)
 
     def retire(self, last: Callable[[], None] = lambda: None) -> None:
-        """Cancel everything without waiting.
+        """Take on no more, and call nothing back any more, without waiting.
+
+        What was handed in before is done all the same, unless its job was cancelled: a
+        person has seen it, and counts on it.
 
         Parameters
         ----------
         last
-            Called in the worker's thread when the unit of work under way is over.
+            Called in the worker's thread after all of it.
         """
         if self._closed:
             return
         self._closed = True
-        for job in list(self._jobs):
-            job.cancel()
         self._jobs.clear()
+
+        def end() -> None:
+            try:
+                last()
+            except Exception as error:
+                # Nobody is there to be told; this writes it to the log.
+                explained(error)
+            finally:
+                self.ended.set()
+
         try:
-            self._thread.submit(last)
+            self._thread.submit(end)
         except RuntimeError:
             # Python itself is ending, and has waited for the thread.
-            last()
+            end()
         self._thread.shutdown(wait=False)
 
     def _do(self, job: ThreadJob, work: Work, on_progress: Callable[[Any], None]) -> Any:

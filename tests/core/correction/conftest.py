@@ -105,7 +105,8 @@ def correction(finished: Session) -> Iterator[Correction]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Candidate):
-        numbers = (value.id, value.box, value.predicted_iou, repr(value.haematoxylin))
+        stain, stable = repr(value.haematoxylin), repr(value.stability)
+        numbers = (value.id, value.box, value.predicted_iou, stain, stable)
         return (*numbers, value.mask.shape, value.mask.tobytes())
     return value
 

@@ -6,7 +6,13 @@ import os
 import pytest
 import torch
 
-from napari_sprout.core.edits import DeletePrompts, Edit, LockNuclei, MovePrompt
+from napari_sprout.core.edits import (
+    ChangeSettings,
+    DeletePrompts,
+    Edit,
+    LockNuclei,
+    MovePrompt,
+)
 from napari_sprout.errors import OutputError, ProjectError, SproutError, SproutWarning
 from napari_sprout.io import history
 from napari_sprout.io.project import Project
@@ -114,3 +120,41 @@ def test_an_unexpected_failure_is_marked_too(
     with pytest.raises(torch.OutOfMemoryError):
         history.apply(project, correction, MovePrompt(nucleus, 80.0, 90.0))
     assert everything(correction) == before == everything(replayed(project))
+
+
+def test_a_run_finished_while_the_project_is_away_is_written_down_before_the_next_edit(
+    begun, finish, replayed, everything, kinds, largest
+) -> None:
+    project, correction = begun
+    changed = correction.session.settings.with_changes(prompts={"split_depth": 0.4})
+    history.apply(project, correction, ChangeSettings(changed.to_dict()))
+    away = project.folder.with_name("unplugged")
+    project.folder.rename(away)
+    with pytest.warns(SproutWarning, match="finished but not saved yet.* put the project folder"):
+        finish(project, correction)
+    edit = LockNuclei(tuple(largest(correction)), True)
+    before = everything(correction)
+    for act in (
+        lambda: history.apply(project, correction, edit),
+        lambda: history.undo(project, correction),
+    ):
+        with pytest.raises(ProjectError, match="moved or deleted"):
+            act()
+        assert everything(correction) == before
+    away.rename(project.folder)
+    history.apply(project, correction, edit)
+    assert kinds(project) == ["run", "edit", "run", "edit"]
+    assert everything(replayed(project)) == everything(correction)
+
+
+def test_a_run_that_is_owed_is_owed_once(
+    make, monkeypatch: pytest.MonkeyPatch, finish, kinds, largest
+) -> None:
+    project, correction = make()
+    with monkeypatch.context() as patch:
+        full_disk(patch)
+        for _ in range(2):
+            with pytest.warns(SproutWarning, match="finished but not saved yet"):
+                finish(project, correction)
+    history.apply(project, correction, LockNuclei(tuple(largest(correction)), True))
+    assert kinds(project) == ["run", "edit"]
