@@ -65,6 +65,19 @@ def test_a_line_through_two_nuclei_splits_both(labels, new_id) -> None:
     assert [piece[0] for edit in found for piece in edit.pieces] == [3, 1000, 8, 1001]
 
 
+@pytest.mark.parametrize("reach", [4, 30])
+def test_a_line_between_the_pieces_of_one_nucleus_splits_it(labels, new_id, reach) -> None:
+    labels[labels == 8] = 3
+    path = np.array([(20.0 - reach, 36.0), (20.0 + reach, 37.0)])
+    (edit,) = cuts(labels, path, new_id=new_id, prompts={})
+    pieces = pieces_of(edit, labels.shape)
+    assert edit.id == 3
+    assert np.array_equal(sum(pieces.values()), (labels == 3).astype(int))
+    assert {int(np.flatnonzero(piece.any(axis=0))[0]) for piece in pieces.values()} == {11, 44}
+    beside = np.array([(50.0, 60.0), (58.0, 70.0)])
+    assert cuts(labels, beside, new_id=new_id, prompts={}) == ()
+
+
 def test_a_locked_nucleus_is_not_split(labels, new_id) -> None:
     path = np.array([(20.0, 2.0), (20.0, 78.0)])
     found = cuts(labels, path, new_id=new_id, prompts={}, locked=frozenset({3}))

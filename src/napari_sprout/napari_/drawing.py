@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from skimage.draw import line, polygon2mask
+from skimage.morphology import convex_hull_image
 
 from ..core.crops import Mask, tight
 from ..core.edits import SplitNucleus
@@ -18,6 +19,9 @@ from .labels_sync import mask_of
 
 _SLIVER: Final = 0.03
 """Share of a nucleus below which what a line cuts off is no nucleus."""
+
+_NEAR: Final = 64
+"""Pixels from a line within which a nucleus in pieces is looked for."""
 
 _REACH: Final = 2.0
 """Pixels by which a line is drawn longer at both ends: nobody stops right at the edge."""
@@ -53,9 +57,9 @@ def cuts(
         One for each nucleus that falls apart; none if the line divides nothing.
     """
     rows, columns = _pixels(path, labels.shape)
-    crossed = sorted(set(labels[rows, columns].tolist()) - {0} - locked)
+    crossed = set(labels[rows, columns].tolist()) | _passed_between(labels, rows, columns)
     found = []
-    for ident in crossed:
+    for ident in sorted(crossed - {0} - locked):
         box, mask = mask_of(labels, ident)
         pieces = divide(mask, rows - box[0], columns - box[1])
         if len(pieces) < 2:
@@ -69,6 +73,26 @@ def cuts(
         ]
         found.append(SplitNucleus(ident, tuple(parts)))
     return tuple(found)
+
+
+def _passed_between(
+    labels: NDArray[np.integer[Any]], rows: NDArray[np.intp], columns: NDArray[np.intp]
+) -> set[int]:
+    """Find the nuclei in several pieces, as merging makes them, between which a line passes."""
+    if not len(rows):
+        return set()
+    top, left = max(rows.min() - _NEAR, 0), max(columns.min() - _NEAR, 0)
+    around = labels[top : rows.max() + _NEAR, left : columns.max() + _NEAR]
+    found = set()
+    for ident in np.unique(around[around != 0]).tolist():
+        if ndimage.label(around == ident)[1] < 2:
+            continue
+        box, mask = mask_of(labels, ident)
+        y, x = rows - box[0], columns - box[1]
+        inside = (y >= 0) & (y < mask.shape[0]) & (x >= 0) & (x < mask.shape[1])
+        if convex_hull_image(mask)[y[inside], x[inside]].any():
+            found.add(ident)
+    return found
 
 
 def divide(mask: Mask, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> list[Mask]:
