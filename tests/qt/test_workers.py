@@ -190,7 +190,8 @@ def test_closing_mid_run_leaves_no_thread_and_calls_nothing_back(
     assert done == ["an edit", "the project's end"]
     calls = list(heard.calls)
     qtbot.wait(50)
-    assert worker_threads() == before
+    # A thread of a test before may have ended meanwhile.
+    assert set(worker_threads()) <= set(before)
     assert heard.calls == calls
     assert not submit.busy
 
