@@ -40,16 +40,16 @@ VARIANTS: dict[str, dict] = {
 COLUMNS = ("AJI", "PQ", "DQ", "SQ", "Dice")
 
 
-def score_image(task: tuple[Path, int]) -> tuple[str, dict[str, Scores]]:
-    """Score every variant and the baseline on one image."""
-    path, seed = task
+def score_image(task: tuple[Path, int, list[str]]) -> tuple[str, dict[str, Scores]]:
+    """Score variants and the baseline on one image."""
+    path, seed, variants = task
     torch.set_num_threads(1)
     image = read_image(path)
     truth = read_labels(path.with_name(f"{path.stem}_labels.tif")).labels
     session = Session(image.rgb, mpp=image.mpp, segmenter=load_segmenter(device="cpu"))
     scores = {}
-    for name, changes in VARIANTS.items():
-        session.settings = Settings(seed=seed).with_changes(**changes)
+    for name in variants:
+        session.settings = Settings(seed=seed).with_changes(**VARIANTS[name])
         session.finish()
         scores[name] = evaluate(session.labels, truth)
     scores[BASELINE] = evaluate(otsu_watershed(image.rgb), truth)
@@ -64,7 +64,7 @@ def row(name: str, scores: Scores) -> str:
 
 def report(results: dict[str, dict[str, Scores]], command: str) -> Iterator[str]:
     names = sorted(results)
-    variants = [*VARIANTS, BASELINE]
+    variants = [name for name in (*VARIANTS, BASELINE) if name in results[names[0]]]
     header = "| " + " | ".join(["", *COLUMNS, "nuclei found / annotated"]) + " |"
     rule = "|---" * (len(COLUMNS) + 2) + "|"
     yield f"Made by `{command}`.\n"
@@ -97,15 +97,19 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, help="Markdown file to write the tables to")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     options = parser.parse_args()
     images = sorted(options.folder.glob("*.png"))
     results = {}
     with get_context("spawn").Pool(options.processes) as pool:
-        tasks = [(path, options.seed) for path in images]
+        chosen = [DEFAULT, *(name for name in options.variants if name != DEFAULT)]
+        tasks = [(path, options.seed, chosen) for path in images]
         for name, scores in pool.imap_unordered(score_image, tasks):
             results[name] = scores
             print(row(name, scores[DEFAULT]), flush=True)
     command = f"python benchmarks/accuracy.py {options.folder} --seed {options.seed}"
+    if chosen != list(VARIANTS):
+        command += " --variants " + " ".join(f'"{name}"' for name in chosen)
     text = "\n".join(report(results, command))
     print(text)
     if options.output:
