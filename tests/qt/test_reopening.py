@@ -12,10 +12,14 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
+from fakes import FakeSegmenter
 from napari_sprout.core.edits import DeletePrompts, LockNuclei, MovePrompt
 from napari_sprout.core.settings import Settings
 from napari_sprout.core.synthetic import SyntheticImage
+from napari_sprout.errors import SproutWarning
+from napari_sprout.io.history import replay
 from napari_sprout.io.overlay import write_png
+from napari_sprout.io.project import Project
 from napari_sprout.napari_.roles import LayerRole
 
 HERE = Path(__file__).parent
@@ -63,8 +67,8 @@ def test_an_image_opened_again_goes_on_where_it_was_left(
     before, settings = working.labels, working.control.settings
     prompts, locked = dict(working.control.correction.prompts), working.control.correction.locked
     folder = working.control.project.folder
-    kept = files(folder)
     working.close()
+    kept = files(folder)
     again = desk()
     again.open(tmp_path / "case.png", sparse.rgb)
     segment = again.dock.segment
@@ -100,8 +104,8 @@ def test_starting_anew_keeps_the_earlier_work(
     beginning = working.labels
     correct(working)
     before, folder = working.labels, working.control.project.folder
-    kept = files(folder)
     working.close()
+    kept = files(folder)
     again = desk()
     again.open(tmp_path / "case.png", sparse.rgb)
     again.dock.segment.earlier.anew.click()
@@ -126,8 +130,8 @@ def test_an_image_that_changed_since_is_refused_and_nothing_is_overwritten(
 ) -> None:
     correct(working)
     folder, path = working.control.project.folder, tmp_path / "case.png"
-    kept = files(folder)
     working.close()
+    kept = files(folder)
     changed = sparse.rgb.copy()
     changed[0, 0] = 255 - changed[0, 0]
     path.unlink()
@@ -244,3 +248,38 @@ def test_a_window_killed_in_the_middle_of_a_run_opens_with_what_it_showed(
     assert np.array_equal(again.labels[before != 0], before[before != 0])
     assert np.count_nonzero(again.labels) > np.count_nonzero(before)
     assert not again.dock.undo.isEnabled()
+
+
+def test_what_waited_for_a_run_in_a_window_that_was_killed_is_done(
+    killed: Callable[[str], Any],
+    desk: Callable[[], Any],
+    tmp_path: Path,
+    sparse: SyntheticImage,
+    quick: Settings,
+) -> None:
+    before = killed("waiting")
+    with (
+        Project.open(tmp_path / "case.sprout", read_only=True) as project,
+        pytest.warns(SproutWarning, match=r"not in the result \(3 still to do\)"),
+    ):
+        original = replay(project, segmenter=FakeSegmenter())
+    second, third = sorted(original.areas)[:2]
+    y, x = original.prompts[second].y + 6, original.prompts[second].x + 5
+    again = desk()
+    again.open(tmp_path / "case.png", sparse.rgb)
+    go_on(again)
+    assert again.failures == []
+    assert again.prompt(second) == (y, x)
+    assert third in again.control.correction.areas
+    assert not np.array_equal(again.labels, before)
+    assert again.control.settings == quick.with_changes(features={"tile": 256})
+    after, folder = again.labels, again.control.project.folder
+    assert after[round(y), round(x)] == second
+    again.close()
+    assert sorted(files(folder)) == ["journal.jsonl", "project.json"]
+    third_time = desk()
+    third_time.open(tmp_path / "case.png", sparse.rgb)
+    go_on(third_time)
+    assert np.array_equal(third_time.labels, after)
+    third_time.dock.undo.click()
+    third_time.until(lambda: np.array_equal(third_time.labels, before))

@@ -4,8 +4,9 @@
 
 FAKE is the file with the fake segmenter. The window opens IMAGE, runs, deletes a
 point, and writes the labels that are seen then to LABELS. It then begins what WHEN
-says ("edit": another point moved; "run": another run), says "in the middle" in the
-middle of it, and does nothing more.
+says ("edit": another point moved; "run": another run; "waiting": another run, and while
+it is held up, a point dropped elsewhere, and another deleted, which is undone), says
+"in the middle" in the middle of it, and does nothing more.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from napari_sprout.core.edits import DeletePrompts, MovePrompt
 from napari_sprout.core.settings import Settings
 from napari_sprout.io.images import read_image
 from napari_sprout.napari_.roles import LayerRole
+
+DROPPED = (6.0, 5.0)
+"""How far the dropped point is from where it was, (y, x) in pixels."""
 
 FAKE, IMAGE, LABELS, WHEN = (*map(Path, sys.argv[1:4]), sys.argv[4])
 
@@ -58,16 +62,28 @@ sessions.draft.settings = Settings().with_changes(
 dock.segment.run_button.click()
 until(lambda: not sessions.is_opening and not sessions.current.is_busy)
 control = sessions.current
-first, second = sorted(control.correction.areas)[:2]
+first, second, third = sorted(control.correction.areas)[:3]
 control.apply(DeletePrompts((first,)))
 until(lambda: not control.is_busy)
 np.save(LABELS, control.layer(LayerRole.NUCLEI).data)
 if WHEN == "edit":
     fake.on_decode = stay
     prompt = control.correction.prompts[second]
-    control.apply(MovePrompt(second, prompt.y + 6, prompt.x + 5))
+    control.apply(MovePrompt(second, prompt.y + DROPPED[0], prompt.x + DROPPED[1]))
 else:
-    fake.on_encode = stay
+    held = threading.Event()
+    fake.on_encode = stay if WHEN == "run" else lambda: (held.set(), threading.Event().wait())
     sessions.draft.settings = sessions.draft.settings.with_changes(features={"tile": 256})
     sessions.run()
+if WHEN == "waiting":
+    until(held.is_set)
+    points = control.layer(LayerRole.PROMPTS)
+    row = list(points.features["id"]).index(second)
+    moved = points.data.copy()
+    moved[row] += DROPPED
+    points.data = moved
+    points.selected_data = {list(points.features["id"]).index(third)}
+    points.remove_selected()
+    control.undo()
+    print("in the middle", flush=True)
 until(lambda: False)

@@ -8,6 +8,8 @@ Kinds of entries:
 - ``{"kind": "failed", "entry": n}``: entry n was written down but came to nothing
 - ``{"kind": "reviewed", ...}``: has no effect on labels
 
+Edits, "undo" and "redo" may say which act of the person they belong to, see :mod:`.acts`.
+
 An edit is written down first and done then, so a full disk stops a person before,
 not after, the work. If it turns out to be impossible, "failed" follows; if the
 program dies before that, doing the edit again meets the same end or completes it.
@@ -29,6 +31,7 @@ from ..core.settings import Settings
 from ..core.stages import Stage
 from ..errors import ProjectError, SproutError, StoppedError, warn
 from ..models.protocols import PromptableSegmenter
+from .acts import Part, left_over
 from .project import Project
 
 _T = TypeVar("_T")
@@ -118,22 +121,34 @@ def _lacks_run(project: Project, correction: Correction) -> bool:
     return correction.ready and all(entry.get("kind") != "run" for entry in project.entries)
 
 
-def _check_known(project: Project, correction: Correction) -> None:
+def _check_known(project: Project, correction: Correction, part: Part | None = None) -> None:
     """Refuse to keep what follows other corrections than those that are in the journal."""
+    earlier = {entry.get("act") for entry in project.waiting.earlier}
     if correction.can_undo and not project.entries:
         raise ProjectError(
             f"The project '{project.folder}' was made after corrections that are not in it; open "
             "the image again, make the project, and correct it then."
         )
-    if not project.keeps(correction):
+    # Acts wait in order: before this one there are others that were not brought back.
+    too_soon = part is not None and bool(earlier) and part.act not in earlier
+    if too_soon or not project.keeps(correction):
         raise ProjectError(
             f"Here not all that was done in '{project.folder}' has been done again, so nothing "
             "can be added to it; open it again."
         )
 
 
-def apply(project: Project, correction: Correction, edit: Edit) -> Change:
+def apply(project: Project, correction: Correction, edit: Edit, part: Part | None = None) -> Change:
     """Do an edit, and keep it in the journal.
+
+    Parameters
+    ----------
+    project, correction
+        Where it is kept, and what it is done to.
+    edit
+        The edit.
+    part
+        Of which act it is, unless it is one by itself that had not to wait.
 
     Raises
     ------
@@ -147,33 +162,34 @@ def apply(project: Project, correction: Correction, edit: Edit) -> Change:
     """
     with project.turn:
         project.pay()
-        _check_known(project, correction)
+        _check_known(project, correction, part)
         if _lacks_run(project, correction):
             raise ProjectError(
                 f"The project '{project.folder}' does not know the run that made these nuclei; "
                 "run it once more, and correct it then."
             )
-        with _kept(project, correction, {"kind": "edit", "edit": edit_to_json(edit)}):
+        entry = {"kind": "edit", "edit": edit_to_json(edit)}
+        with _kept(project, correction, entry, part):
             return correction.apply(edit)
 
 
-def undo(project: Project, correction: Correction) -> Change | None:
+def undo(project: Project, correction: Correction, part: Part | None = None) -> Change | None:
     """Undo the last edit, and keep that in the journal; None if there is nothing to undo."""
     with project.turn:
         if not correction.can_undo:
             return None
-        _check_known(project, correction)
-        with _kept(project, correction, {"kind": "undo"}):
+        _check_known(project, correction, part)
+        with _kept(project, correction, {"kind": "undo"}, part):
             return correction.undo()
 
 
-def redo(project: Project, correction: Correction) -> Change | None:
+def redo(project: Project, correction: Correction, part: Part | None = None) -> Change | None:
     """Redo what was undone last, and keep that in the journal; None if there is nothing."""
     with project.turn:
         if not correction.can_redo:
             return None
-        _check_known(project, correction)
-        with _kept(project, correction, {"kind": "redo"}):
+        _check_known(project, correction, part)
+        with _kept(project, correction, {"kind": "redo"}, part):
             return correction.redo()
 
 
@@ -183,9 +199,11 @@ def _check_finished(correction: Correction, until: Stage) -> None:
 
 
 @contextmanager
-def _kept(project: Project, correction: Correction, entry: Mapping[str, Any]) -> Iterator[None]:
+def _kept(
+    project: Project, correction: Correction, entry: Mapping[str, Any], part: Part | None
+) -> Iterator[None]:
     """Write an entry down before the body, and mark it if that fails or is stopped."""
-    number = project.append(entry)
+    number = project.append(entry if part is None else {**entry, **part.to_json()})
     project.keep_alone(correction)
     try:
         yield
@@ -229,8 +247,9 @@ def replay(
     Warns
     -----
     SproutWarning
-        If another version of the program ran the stages, or if the program died
-        in the middle of the last change and that turns out to be impossible.
+        If another version of the program ran the stages, if the program died in the
+        middle of the last change and that turns out to be impossible, or if there are
+        changes that still wait to be done: they are not in the result.
     """
     session = Session(
         project.image.rgb, project.settings, mpp=project.mpp, device=device, segmenter=segmenter
@@ -239,6 +258,11 @@ def replay(
     for fraction, what in replaying(project, correction):
         if progress is not None:
             progress(fraction, what)
+    if waiting := left_over(project):
+        warn(
+            f"What was done last in '{project.folder}', while a run was under way, is not in the "
+            f"result ({len(waiting)} still to do): open the project in napari to have it done."
+        )
     return correction
 
 

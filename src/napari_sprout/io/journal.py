@@ -78,6 +78,7 @@ class Journal:
         tell: Callable[[str], None] = warn,
     ) -> None:
         self.path = Path(path)
+        self._identity = identity
         contents = _read(self.path, identity)
         if contents.dropped:
             tell(
@@ -149,6 +150,28 @@ class Journal:
             self._check = check
             return number
 
+    def clear(self) -> None:
+        """Take all entries out, for a journal that is kept for a while only.
+
+        It needs no room on the disk.
+
+        Raises
+        ------
+        OutputError
+            If the file could not be emptied; it is as it was.
+        ProjectError
+            As for :meth:`append`.
+        """
+        with self._lock:
+            descriptor = self._writable()
+            try:
+                os.ftruncate(descriptor, 0)
+                os.fsync(descriptor)
+            except OSError as exc:
+                raise output_error(self.path, exc) from exc
+            self._entries.clear()
+            self._check, self._size = self._identity, 0
+
     def close(self) -> None:
         """Close the file; nothing can be appended from here on."""
         with self._lock:
@@ -166,22 +189,27 @@ class Journal:
 
     def _write(self, line: bytes) -> None:
         """Write one whole line through to the disk, or leave the file as it was."""
+        descriptor = self._writable()
+        try:
+            rest = memoryview(line)
+            while rest:
+                rest = rest[os.write(descriptor, rest) :]
+            os.fsync(descriptor)
+        except BaseException as exc:
+            self._take_back(descriptor)
+            if isinstance(exc, OSError):
+                raise output_error(self.path, exc) from exc
+            raise
+        self._size += len(line)
+
+    def _writable(self) -> int:
+        """Return the open file, if it is still the one that others will read."""
         if self._descriptor is None:
             raise ProjectError(
                 f"'{self.path}' is not open for writing; open the project again to change it."
             )
         self._check_untouched(self._descriptor)
-        try:
-            rest = memoryview(line)
-            while rest:
-                rest = rest[os.write(self._descriptor, rest) :]
-            os.fsync(self._descriptor)
-        except BaseException as exc:
-            self._take_back(self._descriptor)
-            if isinstance(exc, OSError):
-                raise output_error(self.path, exc) from exc
-            raise
-        self._size += len(line)
+        return self._descriptor
 
     def _check_untouched(self, descriptor: int) -> None:
         """Refuse to write where nobody would find it, or after somebody else's bytes."""

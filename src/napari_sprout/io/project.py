@@ -2,7 +2,8 @@
 
 ``NAME.sprout/`` holds ``project.json`` (the image's names and hashes, the pixel
 size and the settings at the start; written once), ``journal.jsonl`` (every run
-and edit, see :mod:`.journal`), ``lock`` and, on demand, ``labels.tif``. The
+and edit, see :mod:`.journal`), ``lock``, on demand ``labels.tif``, and
+``waiting.jsonl`` as long as anything waits to be done (see :mod:`.waiting`). The
 image itself stays where it is and is never written to.
 """
 
@@ -27,6 +28,7 @@ from .lock import FolderLock
 from .pixel_size import checked_mpp
 from .project_file import ProjectFacts, read_facts, write_facts
 from .project_image import image_facts, load_image
+from .waiting import Waiting
 
 if TYPE_CHECKING:
     from ..core.correction import Correction
@@ -59,6 +61,8 @@ class Project:
     turn
         Held while something is done and written down, so that both happen in the
         same order.
+    waiting
+        What is to be done when other work has ended; opening the project leaves it be.
     """
 
     def __init__(
@@ -67,12 +71,14 @@ class Project:
         facts: ProjectFacts,
         image: LoadedImage,
         journal: Journal,
+        waiting: Waiting,
         lock: FolderLock | None,
     ) -> None:
         self.folder = folder
         self.facts = facts
         self.image = image
         self.turn = threading.Lock()
+        self.waiting = waiting
         self._journal = journal
         self._lock = lock
         self._owed: list[Mapping[str, Any]] = []
@@ -130,11 +136,12 @@ class Project:
             undo.callback(_remove, journal_path)
             journal = Journal(journal_path, facts.identity)
             undo.callback(journal.close)
+            waiting = Waiting(folder, facts.identity)
             # Last, so that a folder that has it is whole.
             write_facts(folder / FACTS_NAME, facts)
             undo.pop_all()
         image = dataclasses.replace(image, mpp=facts.mpp)
-        return cls(folder, facts, image, journal, lock)
+        return cls(folder, facts, image, journal, waiting, lock)
 
     @classmethod
     def open(
@@ -161,9 +168,9 @@ class Project:
             Write nothing at all, so that the project may be open elsewhere or lie
             on a read-only disk.
         tell
-            Called with a sentence if the journal's last line was torn by a crash, or
-            if this computer decodes the unchanged image file differently; by default
-            that is a SproutWarning.
+            Called with a sentence if the journal's last line was torn by a crash, if
+            what waited then is damaged, or if this computer decodes the unchanged image
+            file differently; by default that is a SproutWarning.
 
         Raises
         ------
@@ -183,9 +190,12 @@ class Project:
                 lock = FolderLock(folder / LOCK_NAME)
                 undo.callback(lock.release)
             loaded = load_image(folder, facts, None if image is None else Path(image), tell)
+            # First, as what is done in another window goes from here into the journal.
+            waiting = Waiting(folder, facts.identity, read_only=read_only, tell=tell)
+            undo.callback(waiting.close)
             journal = Journal(folder / JOURNAL_NAME, facts.identity, read_only=read_only, tell=tell)
             undo.pop_all()
-        return cls(folder, facts, loaded, journal, lock)
+        return cls(folder, facts, loaded, journal, waiting, lock)
 
     @property
     def name(self) -> str:
@@ -309,6 +319,7 @@ class Project:
             self.pay()
         self._closed = True
         self._journal.close()
+        self.waiting.close()
         if self._lock is not None:
             self._lock.release()
 
@@ -317,7 +328,8 @@ class Project:
 
         For a project that was made in vain. Files of others in the folder stay.
         """
-        empty = not (self._closed or self.read_only or len(self._journal) or self._owed)
+        done = len(self._journal) or self._owed or self.waiting.earlier
+        empty = not (self._closed or self.read_only or done)
         if empty:
             self._journal.close()
             # First, and under the lock: without it the folder is free to be used.

@@ -20,6 +20,7 @@ from ..errors import ProjectError, StoppedError
 from ..io.project import Project
 from ..models.protocols import PromptableSegmenter
 from .actions import NucleusActions
+from .acts import Failure
 from .identifiers import FreshIdentifiers
 from .image_layer import pixel_size_of, rgb_of
 from .jobs import Submit, Work, run_inline
@@ -29,17 +30,7 @@ from .scene import Host, Scene
 from .stage_layers import LayerSpec, activation_specs, chosen_step, stage_specs
 from .under_way import Task, UnderWay
 from .view import View, take_view
-from .work import (
-    Failure,
-    Message,
-    Notice,
-    Picture,
-    PromptsMade,
-    Shown,
-    StageMade,
-    Whole,
-    Worker,
-)
+from .work import Message, Notice, Picture, PromptsMade, Shown, StageMade, Whole, Worker
 
 
 class SessionController:
@@ -119,7 +110,9 @@ class SessionController:
         self.actions = NucleusActions(self)
         self._submit = submit
         self._fresh = FreshIdentifiers(self.correction.new_id)
-        self._worker = Worker(self.correction, project, lambda: self._fresh.wanted)
+        self._worker = Worker(
+            self.correction, project, lambda: self._fresh.wanted, self.warned.emit
+        )
         self._under_way = UnderWay()
         self._half = False
         self._view: View | None = None
@@ -221,15 +214,15 @@ class SessionController:
             # The run under way is about to be out of date.
             self.cancel()
             self._rerun = Stage.NUCLEI
-        self._start(lambda: self._worker.apply(edits))
+        self._start(self._worker.apply(edits, waits=self._waits))
 
     def undo(self) -> None:
         """Take back the last act."""
-        self._start(lambda: self._worker.travel(forward=False))
+        self._start(self._worker.travel("undo", waits=self._waits))
 
     def redo(self) -> None:
         """Do again what was taken back last."""
-        self._start(lambda: self._worker.travel(forward=True))
+        self._start(self._worker.travel("redo", waits=self._waits))
 
     def change_settings(self, settings: Settings) -> None:
         """Set the settings of the next run; undo brings back the former ones."""
@@ -271,6 +264,11 @@ class SessionController:
             self.scene.close()
 
     # How it is done
+
+    @property
+    def _waits(self) -> bool:
+        """Whether what is handed in now has to wait, and so must be on disk before."""
+        return self.is_busy and not self._closed
 
     def _start(self, work: Work, task: Task = Task.EDIT) -> None:
         if self._closed:
@@ -348,7 +346,8 @@ class SessionController:
     def _over(self, token: object, cancelled: bool = False) -> None:
         task = self._under_way.end(token)
         if task is Task.RESTORE and self.project is not None:
-            self._half = not self.project.keeps(self.correction)
+            left = self.project.waiting.earlier
+            self._half = bool(left) or not self.project.keeps(self.correction)
         if task in (Task.RUN, Task.RESTORE):
             self._run_over()
         self._settle()

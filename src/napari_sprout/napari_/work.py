@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar, cast
 
 from ..core.correction import Change, Correction
@@ -23,7 +24,9 @@ from ..core.session import Progress, Session
 from ..core.stages import Stage
 from ..errors import SproutError, StoppedError
 from ..io import history
+from ..io.acts import Move
 from ..io.project import Project
+from .acts import Acts, Failure
 from .roles import LayerRole, Slot
 from .stage_layers import LayerSpec, chosen_step, slots_of, stage_specs
 from .view import View, take_view
@@ -73,14 +76,6 @@ class Whole:
 
 
 @dataclass(frozen=True, eq=False)
-class Failure:
-    """An edit that turned out to be impossible, and why."""
-
-    edit: Edit
-    reason: str
-
-
-@dataclass(frozen=True, eq=False)
 class Notice:
     """What a person should know of the work, in a sentence; it goes on all the same."""
 
@@ -109,23 +104,30 @@ class Worker:
         Where everything is written down before it is done; None for nowhere.
     wanted
         Returns how many new identifiers are to come with the next view.
+    warn
+        Given a sentence, in the viewer's thread, if what waits is not on disk.
     """
 
     def __init__(
-        self, correction: Correction, project: Project | None, wanted: Callable[[], int]
+        self,
+        correction: Correction,
+        project: Project | None,
+        wanted: Callable[[], int],
+        warn: Callable[[str], None],
     ) -> None:
         self._correction = correction
         self._project = project
         self._wanted = wanted
+        self._warn = warn
         self._pictured: dict[Stage, tuple[Any, int | None]] = {}
         self._slots: dict[Stage, tuple[Slot, ...]] = {}
         self._hurried = threading.Event()
-        self._acts: list[int] = []
-        self._undone: list[int] = []
+        self._acts = Acts(correction, project)
 
     def hurry(self) -> None:
         """Wait for nothing any more: nobody looks at the layers."""
         self._hurried.set()
+        self._acts.hurry()
 
     def run(self, until: Stage, present: frozenset[Slot]) -> Work:
         """Run what is not up to date, as far as `until`.
@@ -160,49 +162,36 @@ class Worker:
         if until is Stage.NUCLEI:
             yield from self._whole()
 
-    def apply(self, edits: Iterable[Edit]) -> Work:
-        """Do the edits of one act; those that are impossible are left out."""
-        done = 0
-        try:
-            for edit in edits:
-                try:
-                    change = self._kept(edit)
-                except SproutError as error:
-                    yield Failure(edit, str(error))
-                    continue
-                done += 1
-                yield self._shown(change)
-        finally:
-            if done:
-                self._acts.append(done)
-                self._undone.clear()
+    def apply(self, edits: Sequence[Edit], *, waits: bool = False) -> Callable[[], Work]:
+        """Return the work of one act; of its edits, those that are impossible are left out.
 
-    def travel(self, forward: bool) -> Work:
-        """Undo the last act, or redo the one undone last."""
-        source, target = (self._undone, self._acts) if forward else (self._acts, self._undone)
-        # Of acts done before the project was opened only the single edits are known.
-        known = bool(source)
-        count = source.pop() if known else 1
-        done = 0
-        try:
-            while done < count:
-                change = self._step(forward)
-                if change is None:
-                    count = done
-                    break
-                done += 1
-                yield self._shown(change, undone=True)
-        finally:
-            if done:
-                target.append(done)
-            if known and done < count:
-                # What is left of the act stays one act.
-                source.append(count - done)
+        Parameters
+        ----------
+        edits
+            What the person did; it may be seen already.
+        waits
+            Whether other work comes first: then it is written down before this returns.
+        """
+        act = self._written(edits) if waits else None
+        return partial(self._apply, edits, act)
+
+    def travel(self, move: Move, *, waits: bool = False) -> Callable[[], Work]:
+        """Return the work that undoes the last act, or redoes the one undone last.
+
+        Parameters
+        ----------
+        move
+            "undo" or "redo".
+        waits
+            As for :meth:`apply`.
+        """
+        act = self._written(move) if waits else None
+        return partial(self._travel, move, act)
 
     def restore(self) -> Work:
         """Do again everything that is written down in the project."""
         project, correction = self._project, self._correction
-        if project is None or not project.entries:
+        if project is None or not (project.entries or project.waiting.earlier):
             return
         told: deque[str] = deque()
         steps = history.replaying(project, correction, told.append)
@@ -214,22 +203,40 @@ class Worker:
                 fraction, what = message
                 stage = Stage(what) if what in list(Stage) else Stage.NUCLEI
                 yield Progress(stage, round(1000 * fraction), 1000, fraction)
+        for text in self._acts.bring_back():
+            yield Notice(text)
         for stage in Stage:
             if correction.session.is_current(stage):
                 yield from self._pictures(stage, frozenset())
         if correction.ready:
             yield from self._whole()
 
-    def _kept(self, edit: Edit) -> Change:
-        if self._project is None:
-            return self._correction.apply(edit)
-        return history.apply(self._project, self._correction, edit)
+    def _written(self, what: Sequence[Edit] | Move) -> str | None:
+        try:
+            return self._acts.wait(what)
+        except SproutError as error:
+            # It is done all the same, and in time unless the program dies before.
+            self._warn(f"What you do now is not on disk until it is its turn. {error}")
+            return None
 
-    def _step(self, forward: bool) -> Change | None:
-        if self._project is None:
-            return self._correction.redo() if forward else self._correction.undo()
-        move = history.redo if forward else history.undo
-        return move(self._project, self._correction)
+    def _apply(self, edits: Sequence[Edit], act: str | None) -> Work:
+        failed = False
+        for found in self._acts.apply(edits, act):
+            if isinstance(found, Failure):
+                failed = True
+                yield found
+            else:
+                yield self._shown(found)
+        self._acts.settle(act, failed)
+
+    def _travel(self, move: Move, act: str | None) -> Work:
+        try:
+            for change in self._acts.travel(move, act):
+                yield self._shown(change, undone=True)
+        except SproutError:
+            self._acts.settle(act, failed=True)
+            raise
+        self._acts.settle(act)
 
     def _whole(self) -> Iterator[Whole | StageMade]:
         """Yield the whole result; first of all, as the work may be cancelled at each step."""

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_sprout.errors import ProjectError
 from napari_sprout.io.journal import Journal
 
 
@@ -100,3 +101,18 @@ def test_appending_takes_less_than_five_milliseconds(path: Path) -> None:
         journal.append(stroke)
         took.append(time.perf_counter() - started)
     assert statistics.median(took) < 0.005
+
+
+def test_a_cleared_journal_is_empty_and_goes_on(
+    written: Path, entries: Callable[[Path], list[Any]]
+) -> None:
+    journal = Journal(written, "id")
+    journal.clear()
+    assert len(journal) == 0
+    assert entries(written) == []
+    assert journal.append({"kind": "redo"}) == 1
+    assert entries(written) == [{"kind": "redo"}]
+    journal.close()
+    with pytest.raises(ProjectError, match="not open"):
+        journal.clear()
+    assert entries(written) == [{"kind": "redo"}]
