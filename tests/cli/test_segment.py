@@ -18,6 +18,7 @@ from typer.testing import CliRunner, Result
 from napari_sprout.cli import batch
 from napari_sprout.cli.jobs import Job, Outcome
 from napari_sprout.cli.main import app
+from napari_sprout.core.settings import Settings
 from napari_sprout.io.labels import read_labels
 from napari_sprout.models import weights
 from napari_sprout.models.sam import SamSegmenter
@@ -159,6 +160,21 @@ def test_settings_come_from_the_file_and_the_seed_from_the_option(
     metadata = read_labels(out / "blank_labels.tif").metadata
     assert metadata["settings"]["prompts"]["negatives"] == 2
     assert metadata["seed"] == 9
+
+
+def test_settings_lie_over_the_preset_and_both_are_written(run, blank, tmp_path: Path) -> None:
+    settings = tmp_path / "mine.toml"
+    settings.write_text("[prompts]\nnegatives = 3\n", encoding="utf-8")
+    plain, changed = tmp_path / "plain", tmp_path / "changed"
+    run("segment", blank(), "-o", plain, "--preset", "paper")
+    run("segment", blank(), "-o", changed, "--preset", "paper", "--settings", settings)
+    paper = Settings.preset("paper")
+    for out, expected in (
+        (plain, paper),
+        (changed, paper.with_changes(prompts={"negatives": 3})),
+    ):
+        metadata = read_labels(out / "blank_labels.tif").metadata
+        assert Settings.from_dict(metadata["settings"]) == expected
 
 
 def test_quiet_says_nothing_when_all_is_well(run, blank, tmp_path: Path) -> None:

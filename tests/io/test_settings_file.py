@@ -94,6 +94,8 @@ def test_files_from_windows_editors(tmp_path: Path) -> None:
         ("[promts]\nnegatives = 1\n", "Did you mean 'prompts'"),
         ("[prompts]\nnegatives = 99\n", "at most 16"),
         ("prompts = 3\n", "table of settings"),
+        ('preset = "papr"\n', "Did you mean 'paper'"),
+        ("preset = 1\n", "name of a preset"),
         ("seed = 2024-01-01\n", "whole number"),
     ],
 )
@@ -104,6 +106,27 @@ def test_bad_files_are_named_with_what_is_wrong(
     with pytest.raises(SettingsError, match=reason) as caught:
         read(path, content)
     assert str(path) in str(caught.value)
+
+
+def test_a_file_lies_over_the_preset_that_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    found = read(path, 'preset = "paper"\n[prompts]\nnegatives = 4\n')
+    assert found == Settings.preset("paper").with_changes(prompts={"negatives": 4})
+    path.write_text(settings_toml(found), encoding="utf-8")
+    assert read_settings(path) == found
+
+
+def test_a_file_lies_over_the_preset_that_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    expected = Settings.preset("paper").with_changes(prompts={"negatives": 4})
+    for first in ("", 'preset = "paper"\n'):
+        path.write_text(first + "[prompts]\nnegatives = 4\n", encoding="utf-8")
+        assert read_settings(path, "paper") == expected
+    with pytest.raises(SettingsError, match="names the preset 'paper', but 'default'") as caught:
+        read_settings(path, "default")
+    assert str(path) in str(caught.value)
+    with pytest.raises(SettingsError, match=r"^Unknown preset 'papr'\. Did you mean 'paper'"):
+        read_settings(path, "papr")
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:

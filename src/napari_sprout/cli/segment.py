@@ -11,6 +11,7 @@ import typer
 from .batch import run_batch
 from .jobs import Job
 from .options import Device, Geojson, Output, Quiet
+from .settings import PresetName
 
 if TYPE_CHECKING:
     from ..core.settings import Settings
@@ -35,6 +36,7 @@ def segment_command(
         Path | None,
         typer.Option(metavar="FILE", help="Settings in TOML; see 'napari-sprout settings'."),
     ] = None,
+    preset: PresetName = None,
     stage_images: Annotated[
         bool,
         typer.Option("--stage-images", help="Also save every intermediate map as a picture."),
@@ -51,12 +53,13 @@ def segment_command(
 
     For each image NAME the folder receives NAME_labels.tif (a label image),
     NAME_overlay.png (the outlines on the image) and NAME_nuclei.csv (one row a
-    nucleus). Images that are finished already are skipped.
+    nucleus). Images that are finished already are skipped. With both --preset and
+    --settings, what the file names takes the place of the preset's.
     """
     from ..io.images import find_images
     from ..io.pixel_size import checked_mpp
 
-    chosen = _settings(settings, seed)
+    chosen = _settings(settings, preset, seed)
     given = None if mpp is None else checked_mpp(mpp)
     jobs = [Job(image, output, given, stage_images, geojson) for image in find_images(images)]
     summary = run_batch(
@@ -73,11 +76,14 @@ def segment_command(
         raise typer.Exit(1)
 
 
-def _settings(path: Path | None, seed: int | None) -> Settings:
+def _settings(path: Path | None, preset: str | None, seed: int | None) -> Settings:
     from ..core.settings import Settings
     from ..io.settings_file import read_settings
 
-    settings = Settings() if path is None else read_settings(path)
+    if path is None:
+        settings = Settings.preset("default" if preset is None else preset)
+    else:
+        settings = read_settings(path, preset)
     if settings.prompts.source == "given":
         from ..core.given import required
 

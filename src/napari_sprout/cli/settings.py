@@ -9,8 +9,18 @@ import typer
 
 from ..errors import OutputError
 
+PresetName = Annotated[
+    str | None,
+    typer.Option(
+        "--preset",
+        metavar="NAME",
+        help="Named choice of all settings: default, or paper for the method as published.",
+    ),
+]
+
 
 def settings_command(
+    preset: PresetName = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write to this file instead."),
@@ -20,13 +30,15 @@ def settings_command(
     """Print all settings, explained, at their default values, as TOML.
 
     Save it, change what you need, delete the rest, and give the file to
-    "napari-sprout segment --settings".
+    "napari-sprout segment --settings". With --preset they have the values of that
+    preset; a file with a line preset = "paper" above its first group names only
+    what is to differ from it.
     """
     from ..core.settings import Settings
     from ..io.atomic import replacing
     from ..io.settings_file import settings_toml
 
-    text = settings_toml(Settings())
+    text = settings_toml(Settings.preset("default" if preset is None else preset))
     if output is None:
         typer.echo(text, nl=False)
         return

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
 from ..errors import SettingsError
@@ -135,8 +136,19 @@ class Group:
             object.__setattr__(self, field.name, value)
 
 
-def build(cls: type[T], values: Any, prefix: str) -> T:
+def build(cls: type[T], values: Any, prefix: str, base: Mapping[str, Any]) -> T:
     """Make a settings group from a mapping, refusing unknown names.
+
+    Parameters
+    ----------
+    cls
+        The group's class.
+    values
+        A dict of its settings.
+    prefix
+        Its name.
+    base
+        What the group holds where `values` say nothing; where neither does, the default.
 
     Raises
     ------
@@ -149,4 +161,4 @@ def build(cls: type[T], values: Any, prefix: str) -> T:
     for name in values:
         if name not in names:
             raise SettingsError(f"Unknown setting '{prefix}.{name}'. {nearest(name, names)}")
-    return cls(**values)
+    return cls(**{**base, **values})

@@ -4,54 +4,55 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import tomllib
 from pathlib import Path
 from typing import Any
 
+from ..core.presets import find_preset
 from ..core.settings import Settings
 from ..core.settings_fields import Group
 from ..errors import SettingsError
+from .toml_file import read_toml
 
 
-def read_settings(path: str | Path) -> Settings:
-    """Read settings from a TOML file; what it leaves out keeps its default.
+def read_settings(path: str | Path, preset: str | None = None) -> Settings:
+    """Read settings from a TOML file; what it leaves out is as in a preset.
 
     Parameters
     ----------
     path
-        The TOML file, UTF-8.
+        The TOML file, UTF-8. It may name a preset itself: ``preset = "paper"``
+        above the first group.
+    preset
+        The preset on which the file's settings are laid; None for the one that the
+        file names, and the defaults where it names none.
 
     Raises
     ------
     SettingsError
-        If the file cannot be read, is not TOML (naming the line), or holds an
-        unknown setting or a value out of range.
+        If the file cannot be read, is not TOML (naming the line), holds an
+        unknown setting or preset or a value out of range, or names another preset
+        than the one given.
     """
     path = Path(path)
+    if preset is not None:
+        find_preset(preset)
+    values = read_toml(path, "settings file")
     try:
-        # Windows editors begin UTF-8 files with a mark that TOML does not allow.
-        text = path.read_text(encoding="utf-8-sig")
-        return Settings.from_dict(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as exc:
-        detail = str(exc).replace("at end of document", f"at line {text.count(chr(10)) + 1}")
-        raise SettingsError(
-            f"The settings file '{path}' is not valid TOML: {detail}; correct that line."
-        ) from exc
-    except UnicodeDecodeError as exc:
-        raise SettingsError(
-            f"The settings file '{path}' is not a text file in UTF-8; save it as such."
-        ) from exc
-    except FileNotFoundError as exc:
-        raise SettingsError(
-            f"The settings file '{path}' does not exist; check its name and folder."
-        ) from exc
-    except OSError as exc:
-        raise SettingsError(
-            f"The settings file '{path}' cannot be read ({exc.strerror or exc}); "
-            "check that it is a file you may read."
-        ) from exc
+        return Settings.from_dict(_over(preset, values))
     except SettingsError as exc:
         raise SettingsError(f"In the settings file '{path}': {exc}") from exc
+
+
+def _over(preset: str | None, values: dict[str, Any]) -> dict[str, Any]:
+    """Lay what a file holds over a preset."""
+    if preset is None:
+        return values
+    named = values.get("preset", preset)
+    if named != preset:
+        raise SettingsError(
+            f"It names the preset {named!r}, but '{preset}' was asked for; leave one of them out."
+        )
+    return values | {"preset": preset}
 
 
 def settings_toml(settings: Settings) -> str:

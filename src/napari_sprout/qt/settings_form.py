@@ -26,6 +26,7 @@ from ..core.settings import GROUPS, Settings
 from ..core.stages import STAGES, Stage
 from ..models.weights import SEGMENTERS
 from .fold import Fold
+from .method_box import MethodBox
 from .wording import GROUP_TITLES, STAGE_TITLES, setting_label
 
 # Choices that are known only where the models are.
@@ -185,7 +186,7 @@ class GroupForm(QWidget):
 
 
 class SettingsForm(QWidget):
-    """All settings, one fold a stage.
+    """All settings: the choice of a preset, and one fold a stage.
 
     Editing never changes a :class:`Settings`: it makes a new one and emits it.
 
@@ -206,6 +207,10 @@ class SettingsForm(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(2)
+        self.method = MethodBox(self._settings)
+        self.method.chosen.connect(self._take)
+        self._guard.guard(self.method.presets)
+        layout.addWidget(self.method)
         for stage in Stage:
             names = [name for name in STAGES[stage].groups if name != "seed"]
             self.folds[stage] = self._stage(stage, names + ["seed"] * (stage is Stage.IMAGE))
@@ -230,14 +235,20 @@ class SettingsForm(QWidget):
     @value.setter
     def value(self, settings: Settings) -> None:
         self._settings = settings
+        self.method.show_settings(settings)
         for form in self.groups.values():
             form.show_settings(settings)
+
+    def _take(self, settings: Settings) -> None:
+        self.value = settings
+        self.changed.emit(settings)
 
     def _edit(self, group: str, changes: dict[str, Any]) -> None:
         # Only edited fields are taken from their widgets, whose decimals are limited.
         edited: Any = changes["seed"] if group == "seed" else changes
         before, self._settings = self._settings, self._settings.with_changes(**{group: edited})
         self.groups[group].show_settings(self._settings)
+        self.method.show_settings(self._settings)
         if self._settings != before:
             self.changed.emit(self._settings)
 
