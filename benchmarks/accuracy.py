@@ -15,9 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from otsu_watershed import otsu_watershed
 from report import replace_results
 
+from napari_sprout.core.baseline import BASELINE, otsu_watershed
 from napari_sprout.core.metrics import Scores, evaluate, mean_scores
 from napari_sprout.core.session import Session
 from napari_sprout.core.settings import Settings
@@ -26,7 +26,6 @@ from napari_sprout.io.labels import read_labels
 from napari_sprout.models.weights import load_segmenter
 
 DEFAULT = "default"
-BASELINE = "Otsu + watershed"
 VARIANTS: dict[str, dict] = {
     DEFAULT: {},
     "regions of a single map": {"prompts": {"regions": "single"}},

@@ -7,8 +7,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from napari_sprout import __version__
+from napari_sprout.cli.main import app
+from napari_sprout.core.presets import PRESETS
 from napari_sprout.core.settings import Settings
 from napari_sprout.errors import ImageError
 from napari_sprout.io.settings_file import read_settings
@@ -19,7 +22,7 @@ MAIN = "from napari_sprout.cli.main import main; main()"
 def test_every_command_is_there_and_explained(run) -> None:
     result = run("--help")
     assert result.exit_code == 0
-    for command in ("segment", "demo", "settings", "evaluate"):
+    for command in ("segment", "demo", "settings", "evaluate", "experiment"):
         assert command in result.stdout
         page = run(command, "-h")
         assert page.exit_code == 0
@@ -112,6 +115,21 @@ def test_printed_settings_are_the_defaults(run) -> None:
     assert result.exit_code == 0
     assert Settings.from_dict(tomllib.loads(result.stdout)) == Settings()
     assert "# Default: " in result.stdout or " Default: " in result.stdout
+
+
+def test_printed_settings_can_be_those_of_a_preset(run) -> None:
+    result = run("settings", "--preset", "paper")
+    assert Settings.from_dict(tomllib.loads(result.stdout)) == Settings.preset("paper")
+    refused = run("settings", "--preset", "papr")
+    assert refused.exit_code == 1
+    assert "Did you mean 'paper'?" in refused.stderr
+
+
+@pytest.mark.parametrize("command", ["segment", "settings"])
+def test_the_help_of_an_option_names_every_preset(command: str) -> None:
+    options = get_command(app).commands[command].params
+    (text,) = (option.help for option in options if option.name == "preset")
+    assert all(name in text for name in PRESETS)
 
 
 def test_settings_are_written_to_a_file_but_never_over_one(run, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import OutputError, SproutError
+from ..errors import OutputError
+from ..io.failures import failure
 from .jobs import Job, check_names, segment_image
 from .report import Report
 
@@ -114,7 +115,8 @@ def run_batch(
             except Exception as error:
                 if debug:
                     traceback.print_exc()
-                report.error(_reason(job, error))
+                known_as = [str(job.folder / job.name)]
+                report.error(failure(job.image, error, "segment", known_as))
                 summary.failed.append(job)
                 if isinstance(error, OutputError):
                     # On a full disk the other images would be computed for nothing.
@@ -161,23 +163,4 @@ def _warn_of_assumed_size(report: Report, assumed: dict[Job, float]) -> None:
     report.warning(
         f"{job.image}{others}: no pixel size is stated, so {mpp:g} um per pixel was assumed; "
         "if that is wrong, give it with --mpp."
-    )
-
-
-def _reason(job: Job, error: Exception) -> str:
-    """Return one sentence that names the image and says what went wrong."""
-    path = str(job.image)
-    if isinstance(error, SproutError):
-        text = str(error)
-        named = path in text or str(job.folder / job.name) in text
-        return text if named else f"{path}: {text}"
-    full = type(error).__name__ == "OutOfMemoryError" or "Insufficient memory" in str(error)
-    if full or isinstance(error, MemoryError):
-        return f"{path}: it does not fit in memory; cut out a region, or try --device cpu."
-    if isinstance(error, OSError):
-        return f"{path}: {error.strerror or error}."
-    first = (str(error).splitlines() or [""])[0]
-    return (
-        f"{path}: an unexpected {type(error).__name__} ({first}); this is a fault in the program, "
-        "'napari-sprout --debug segment ...' shows where."
     )

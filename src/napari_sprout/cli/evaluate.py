@@ -3,39 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from ..errors import SproutError
+from ..io.pairing import Pair, pair_labels
 
 if TYPE_CHECKING:
     from ..core.metrics import Scores
 
-LABEL_SUFFIXES: Final = (".tif", ".tiff", ".btf", ".tf8", ".png")
-NAME_ENDINGS: Final = ("_labels", "_label", "_masks", "_mask", "_gt", "_prediction", "_pred")
-_NOT_LABELS: Final = "_overlay"
 _RATIOS: Final = ("aji", "pq", "dq", "sq", "dice")
 _COUNTS: Final = ("n_truth", "n_prediction", "true_positives")
 _PIPED_WIDTH: Final = 140
-
-
-@dataclass(frozen=True)
-class _Pair:
-    name: str
-    prediction: Path
-    truth: Path
-
-
-@dataclass(frozen=True)
-class _Pairing:
-    """Which files belong together, and which have no partner or more than one."""
-
-    pairs: list[_Pair]
-    alone: dict[str, list[str]]
-    ambiguous: dict[str, str]
 
 
 def evaluate_command(
@@ -64,7 +45,7 @@ def evaluate_command(
     by name: endings such as "_labels", "_mask" or "_gt" do not count, so that
     case1_labels.tif belongs to case1.png. The last row is the mean over images.
     """
-    pairing = _pair(prediction, truth)
+    pairing = pair_labels(prediction, truth)
     _check_outputs(csv, json, pairing.pairs)
     for side, names in pairing.alone.items():
         if names:
@@ -88,7 +69,7 @@ def evaluate_command(
         raise typer.Exit(1)
 
 
-def _check_outputs(csv: Path | None, json: Path | None, pairs: Sequence[_Pair]) -> None:
+def _check_outputs(csv: Path | None, json: Path | None, pairs: Sequence[Pair]) -> None:
     outputs = [path.resolve() for path in (csv, json) if path is not None]
     if len(set(outputs)) < len(outputs):
         raise SproutError(f"'{csv}' cannot hold both the CSV and the JSON; give two names.")
@@ -97,86 +78,10 @@ def _check_outputs(csv: Path | None, json: Path | None, pairs: Sequence[_Pair]) 
             raise SproutError(f"'{path}' is a label image to read; write the scores elsewhere.")
 
 
-# Pairing
-
-
-def _pair(prediction: Path, truth: Path) -> _Pairing:
-    for path in (prediction, truth):
-        if not path.exists():
-            raise SproutError(f"'{path}' does not exist; check its name and folder.")
-    if prediction.is_dir() != truth.is_dir():
-        folder, file = (prediction, truth) if prediction.is_dir() else (truth, prediction)
-        raise SproutError(
-            f"'{folder}' is a folder and '{file}' a file; give two label images or two folders."
-        )
-    if not prediction.is_dir():
-        return _Pairing([_Pair(_key(prediction), prediction, truth)], {}, {})
-    return _pair_folders(prediction, truth)
-
-
-def _pair_folders(prediction: Path, truth: Path) -> _Pairing:
-    predictions, truths = _label_files(prediction), _label_files(truth)
-    shared = sorted(predictions.keys() & truths.keys())
-    if not shared:
-        raise SproutError(
-            f"No label image in '{prediction}' has a partner of the same name in '{truth}'; "
-            "rename the files so that, for instance, case1.tif and case1_labels.tif correspond."
-        )
-    pairs, ambiguous = [], {}
-    for name in shared:
-        crowd = next((files for files in (predictions[name], truths[name]) if len(files) > 1), None)
-        if crowd is None:
-            pairs.append(_Pair(name, predictions[name][0], truths[name][0]))
-        else:
-            ambiguous[name] = (
-                f"'{crowd[0].parent}' holds several label images of this name "
-                f"({', '.join(path.name for path in crowd)}); keep one."
-            )
-    alone = {
-        "predictions": _names(predictions, shared),
-        "references": _names(truths, shared),
-    }
-    return _Pairing(pairs, alone, ambiguous)
-
-
-def _names(files: dict[str, list[Path]], shared: Sequence[str]) -> list[str]:
-    return [path.name for name in sorted(files.keys() - set(shared)) for path in files[name]]
-
-
-def _label_files(folder: Path) -> dict[str, list[Path]]:
-    """Return the folder's label files under the names by which they are paired.
-
-    Where ``case1.png`` lies beside ``case1_labels.tif``, the former is the
-    image that was labelled, and is left out.
-    """
-    files: dict[str, list[Path]] = {}
-    for path in sorted(folder.iterdir()):
-        is_label = path.suffix.lower() in LABEL_SUFFIXES and path.is_file()
-        if is_label and not path.name.startswith(".") and not _bare(path).endswith(_NOT_LABELS):
-            files.setdefault(_key(path), []).append(path)
-    for name, paths in files.items():
-        named = [path for path in paths if _key(path) != _bare(path)]
-        files[name] = named or paths
-    return files
-
-
-def _bare(path: Path) -> str:
-    return path.stem.removesuffix(".ome")
-
-
-def _key(path: Path) -> str:
-    """Return the file's name without its format and without one ending like "_labels"."""
-    bare = _bare(path)
-    for ending in NAME_ENDINGS:
-        if bare.lower().endswith(ending) and len(bare) > len(ending):
-            return bare[: -len(ending)]
-    return bare
-
-
 # Scores
 
 
-def _score(pair: _Pair) -> Scores:
+def _score(pair: Pair) -> Scores:
     from ..core.metrics import evaluate
     from ..io.labels import read_labels
 

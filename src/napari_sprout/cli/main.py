@@ -13,6 +13,7 @@ from .._version import __version__
 from ..errors import SproutError
 from .demo import demo_command
 from .evaluate import evaluate_command
+from .experiment import experiment_command
 from .replay import replay_command
 from .segment import segment_command
 from .settings import settings_command
@@ -87,6 +88,7 @@ app.command("segment")(segment_command)
 app.command("demo")(demo_command)
 app.command("settings")(settings_command)
 app.command("evaluate")(evaluate_command)
+app.command("experiment")(experiment_command)
 app.command("replay")(replay_command)
 
 

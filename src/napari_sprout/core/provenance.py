@@ -16,8 +16,9 @@ from .activation import Scan
 from .coordinates import MIN_SIDE, MPP_RANGE
 from .given import GivenNuclei
 from .outputs import PromptSet, Stains, WorkingImage
+from .prototypes import Prototypes
 from .settings import Settings
-from .stages import Stage
+from .stages import Stage, needed
 
 # Those whose version can change a label.
 DECISIVE_PACKAGES = (
@@ -98,3 +99,36 @@ def describe(
         "seed": settings.seed,
         "settings": settings.to_dict(),
     }
+
+
+def warnings(outputs: Mapping[Stage, Any], settings: Settings) -> tuple[str, ...]:
+    """Return what a person should know about outputs, one sentence each.
+
+    Parameters
+    ----------
+    outputs
+        The output of every stage that has run.
+    settings
+        The settings in force: what they leave out is not spoken of.
+    """
+    found = []
+    used = needed(Stage.NUCLEI, settings)
+    if Stage.TISSUE in outputs and not outputs[Stage.TISSUE].any():
+        return ("No tissue was found: the image seems to be blank glass or black.",)
+    if Stage.STAIN in outputs:
+        stains: Stains = outputs[Stage.STAIN]
+        if stains.vectors.note:
+            found.append(stains.vectors.note)
+    if Stage.PROTOTYPES in used and Stage.PROTOTYPES in outputs:
+        prototypes: Prototypes = outputs[Stage.PROTOTYPES]
+        if not prototypes.usable:
+            found.append("No haematoxylin-stained region was found: is this an H&E image?")
+    if Stage.ACTIVATION in used and Stage.ACTIVATION in outputs:
+        scan: Scan = outputs[Stage.ACTIVATION]
+        if not scan.converged:
+            found.append(
+                "The matching to the prototypes was cut short before it had settled: raise "
+                "'Most iterations' or 'Epsilon' in the settings under 'Matching' (in a "
+                "settings file: transport.max_iterations, transport.epsilon)."
+            )
+    return tuple(found)

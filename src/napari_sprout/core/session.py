@@ -7,26 +7,27 @@ import dataclasses
 import hashlib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..errors import SettingsError, StoppedError
 from ..models.protocols import PromptableSegmenter
 from ..models.weights import load_segmenter, resolve_device, weights_sha256
-from .activation import Scan
 from .edits import PaintReference
+from .embeddings import EmbeddingStore, TileMemory, embedding_key
 from .given import GivenNuclei, required
 from .instances import Nucleus
-from .outputs import Nuclei, Stains
-from .prototypes import Prototypes
-from .provenance import check_image, check_mpp, describe
+from .outputs import Nuclei
+from .provenance import check_image, check_mpp, describe, warnings
 from .settings import Settings
-from .stages import STAGES, Context, Stage, needed, reads
+from .stage_keys import stage_keys
+from .stages import STAGES, Context, Stage, needed
 
 _Inputs = tuple[Settings, tuple[PaintReference, ...], GivenNuclei | None]
 
@@ -67,6 +68,9 @@ class Session:
     segmenter
         A loaded SAM variant to use instead of the one that the settings name, so
         that several sessions can share one.
+    embeddings
+        Keeps encoded tiles between sessions, so that an image seen before need not be
+        encoded again; the labels are the same with and without it.
 
     Attributes
     ----------
@@ -97,6 +101,7 @@ class Session:
         mpp: float | None = None,
         device: str = "auto",
         segmenter: PromptableSegmenter | None = None,
+        embeddings: EmbeddingStore | None = None,
     ) -> None:
         check_image(image)
         check_mpp(mpp)
@@ -110,7 +115,7 @@ class Session:
         self._given_segmenter = segmenter
         self._loaded: tuple[str, PromptableSegmenter] | None = None
         self._outputs: dict[Stage, tuple[str, Any]] = {}
-        self._tiles: tuple[str, dict[int, Tensor]] = ("", {})
+        self._tiles = TileMemory(embeddings)
         self._metadata: dict[str, Any] = {}
         self._known_keys: tuple[_Inputs, dict[Stage, str]] | None = None
         self._image_sha256 = hashlib.sha256(self.image.tobytes()).hexdigest()
@@ -229,31 +234,7 @@ class Session:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know about the stages that have run."""
-        return self._warnings(self._settings)
-
-    def _warnings(self, settings: Settings) -> tuple[str, ...]:
-        found = []
-        used = needed(Stage.NUCLEI, settings)
-        if Stage.TISSUE in self._outputs and not self.output(Stage.TISSUE).any():
-            found.append("No tissue was found: the image seems to be blank glass or black.")
-            return tuple(found)
-        if Stage.STAIN in self._outputs:
-            stains: Stains = self.output(Stage.STAIN)
-            if stains.vectors.note:
-                found.append(stains.vectors.note)
-        if Stage.PROTOTYPES in used and Stage.PROTOTYPES in self._outputs:
-            prototypes: Prototypes = self.output(Stage.PROTOTYPES)
-            if not prototypes.usable:
-                found.append("No haematoxylin-stained region was found: is this an H&E image?")
-        if Stage.ACTIVATION in used and Stage.ACTIVATION in self._outputs:
-            scan: Scan = self.output(Stage.ACTIVATION)
-            if not scan.converged:
-                found.append(
-                    "The matching to the prototypes was cut short before it had settled: raise "
-                    "'Most iterations' or 'Epsilon' in the settings under 'Matching' (in a "
-                    "settings file: transport.max_iterations, transport.epsilon)."
-                )
-        return tuple(found)
+        return warnings(self._made(), self._settings)
 
     def metadata(self) -> dict[str, Any]:
         """Return what made the labels: enough to make them again bit by bit.
@@ -271,38 +252,25 @@ class Session:
 
     def _describe(self, settings: Settings) -> dict[str, Any]:
         """Describe the outputs at hand, which were made with `settings`."""
-        outputs = {stage: output for stage, (_, output) in self._outputs.items()}
+        outputs = self._made()
         return {
             **describe(outputs, settings, self.given),
             **self._model_facts(settings.features.segmenter),
             "image_sha256": self._image_sha256,
             "mpp": self.mpp,
-            "warnings": list(self._warnings(settings)),
+            "warnings": list(warnings(outputs, settings)),
         }
+
+    def _made(self) -> dict[Stage, Any]:
+        return {stage: output for stage, (_, output) in self._outputs.items()}
 
     def _keys(self, settings: Settings) -> dict[Stage, str]:
         """Return a hash for every stage of all the settings its output depends on."""
         inputs = (settings, self.painted, self.given)
         known = self._known_keys
         if known is None or any(a is not b for a, b in zip(known[0], inputs, strict=True)):
-            known = self._known_keys = (inputs, self._hashed(*inputs))
+            known = self._known_keys = (inputs, stage_keys(*inputs))
         return known[1]
-
-    def _hashed(
-        self, settings: Settings, painted: tuple[PaintReference, ...], given: GivenNuclei | None
-    ) -> dict[Stage, str]:
-        values = settings.to_dict()
-        keys: dict[Stage, str] = {}
-        for stage in Stage:
-            inputs = [keys[earlier] for earlier in reads(stage, settings)]
-            own = {group: values[group] for group in STAGES[stage].groups}
-            if stage is Stage.REFERENCE and painted:
-                own["painted"] = [stroke.key for stroke in painted]
-            if stage is Stage.PROMPTS and given and settings.prompts.source == "given":
-                own["given"] = given.key
-            text = json.dumps([stage, inputs, own], sort_keys=True)
-            keys[stage] = hashlib.sha256(text.encode()).hexdigest()
-        return keys
 
     def _current(self, stage: Stage, keys: dict[Stage, str]) -> bool:
         return stage in self._outputs and self._outputs[stage][0] == keys[stage]
@@ -312,12 +280,33 @@ class Session:
     ) -> Iterator[tuple[int, int]]:
         """Make one stage's output; it is kept only when it is complete."""
         tiles_key = keys[Stage.IMAGE] + json.dumps(dataclasses.asdict(settings.features))
-        if self._tiles[0] != tiles_key:
-            self._tiles = (tiles_key, {})
-        output = yield from STAGES[stage].make(self._context(settings, keys))
+        self._tiles.belong_to(tiles_key)
+        context = self._context(settings, keys)
+        if stage is Stage.ENCODING:
+            output = yield from self._encode(context)
+        else:
+            output = yield from STAGES[stage].make(context)
         if stage is Stage.NUCLEI:
             self._metadata = self._describe(settings)
         self._outputs[stage] = (keys[stage], output)
+
+    def _encode(self, context: Context) -> Generator[tuple[int, int], None, Any]:
+        """Encode the tiles that the store of embeddings does not have, and let it have them."""
+        features = context.settings.features
+
+        @cache
+        def device() -> torch.device:
+            return torch.device(self._model_facts(features.segmenter)["device"])
+
+        @cache
+        def key() -> str:
+            weights = self._model_facts(features.segmenter)["weights_sha256"]
+            return embedding_key(context.working.rgb, features, weights, device())
+
+        self._tiles.recall(key, device)
+        output = yield from STAGES[Stage.ENCODING].make(context)
+        self._tiles.keep(key)
+        return output
 
     def context(self) -> Context:
         """Return what the stages read: the present outputs and settings, and the model."""
@@ -330,7 +319,7 @@ class Session:
             settings,
             {s: output for s, (key, output) in self._outputs.items() if key == keys[s]},
             lambda: self._segmenter(settings.features.segmenter),
-            self._tiles[1],
+            self._tiles.tiles,
             self.painted,
             self.given,
         )

@@ -1,0 +1,1 @@
+"""A matrix of settings measured on annotated images: what to run, what came of it, tables."""
