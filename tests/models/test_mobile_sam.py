@@ -126,6 +126,43 @@ def test_full_window_equals_segment_anythings_own_decoder(segmenter):
         assert torch.allclose(ours.iou, scores, atol=1e-4)
 
 
+@pytest.mark.parametrize("window", [6, 16, 24])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_window_equals_segment_anythings_decoder_on_the_cropped_embedding(
+    segmenter, window, count
+):
+    generator = torch.Generator().manual_seed(window)
+    network = segmenter._network
+    embedding = torch.randn(256, EMBEDDING, EMBEDDING, generator=generator) * 0.2
+    points = torch.rand(count, 3, 2, generator=generator) * SIDE
+    labels = torch.tensor([[1, 0, -1]]).expand(count, -1)
+    masks = 4 * torch.randn(count, 4 * window, 4 * window, generator=generator)
+    origins = window_origins(points[:, 0], SIDE, window)
+    for mask_prompt in (None, masks):
+        ours = segmenter.decode(
+            embedding, PromptBatch(points, labels, origins, window, mask_prompt), SIDE
+        )
+        for i, (y, x) in enumerate(origins.tolist()):
+            crop = (slice(None), slice(None), slice(y, y + window), slice(x, x + window))
+            with torch.inference_mode():
+                sparse, _ = network.prompt_encoder(
+                    (to_frame_xy(points[i : i + 1], SIDE), labels[i : i + 1]), None, None
+                )
+                dense = (
+                    network.prompt_encoder.no_mask_embed.weight.view(1, -1, 1, 1)
+                    if mask_prompt is None
+                    else network.prompt_encoder.mask_downscaling(mask_prompt[i : i + 1, None])
+                )
+                theirs, scores = network.mask_decoder.predict_masks(
+                    embedding[None][crop],
+                    network.prompt_encoder.get_dense_pe()[crop],
+                    sparse,
+                    dense.expand(-1, -1, window, window),
+                )
+            assert torch.allclose(ours.logits[i : i + 1], theirs, atol=1e-3)
+            assert torch.allclose(ours.iou[i : i + 1], scores, atol=1e-4)
+
+
 def test_mask_prompt_window_is_the_crop_of_the_whole(segmenter):
     """A windowed mask prompt must be encoded as the same place of the full one."""
     full = torch.randn(1, 1, 256, 256, generator=torch.Generator().manual_seed(0))

@@ -26,6 +26,12 @@ from .instances import Box, Candidate
 from .settings import DecodingSettings
 from .tiles import TileGrid
 
+BATCHES: Final = {"cpu": 8}
+"""Prompts decoded at once by kind of device: what still fits a processor's cache."""
+
+LARGE_BATCH: Final = 256
+"""The same where the device has memory of its own."""
+
 STABILITY_OFFSET: Final = 1.0
 """Logits by which the threshold is moved up and down, as in segment-anything."""
 
@@ -273,6 +279,12 @@ class TileDecoder:
         self._settings = settings
         self._radius = round(settings.smoothing / mpp)
 
+    @property
+    def _batch(self) -> int:
+        if self._settings.batch:
+            return self._settings.batch
+        return BATCHES.get(self._segmenter().device.type, LARGE_BATCH)
+
     def decode(self, prompts: PointPrompts) -> Iterator[tuple[int, list[Candidate]]]:
         """Decode prompts, grouped by the tile in which each lies most centrally.
 
@@ -297,8 +309,8 @@ class TileDecoder:
         groups = 2 * tiles + prompts.suggested
         for group in np.unique(groups):
             rows = np.flatnonzero(groups == group)
-            for begin in range(0, len(rows), self._settings.batch):
-                part = prompts.take(rows[begin : begin + self._settings.batch])
+            for begin in range(0, len(rows), self._batch):
+                part = prompts.take(rows[begin : begin + self._batch])
                 yield len(part), self._decode_batch(part, int(group) // 2, self._settings.window)
 
     def _decode_batch(self, prompts: PointPrompts, tile: int, window: int) -> list[Candidate]:
@@ -330,7 +342,7 @@ class TileDecoder:
             if candidate is not None:
                 found.append(candidate)
         # A larger window takes more memory a prompt: fewer prompts at once.
-        few = max(1, settings.batch * window**2 // EMBEDDING**2)
+        few = max(1, self._batch * window**2 // EMBEDDING**2)
         for begin in range(0, len(open_rows), few):
             rows = np.asarray(open_rows[begin : begin + few])
             found += self._decode_batch(prompts.take(rows), tile, EMBEDDING)

@@ -255,7 +255,9 @@ class DecodingSettings(Group):
         0.5, "Spikes thinner than twice this are cut off masks.",
         low=0.0, high=5.0, unit="um", advanced=True,
     )  # fmt: skip
-    batch: int = setting(32, "Prompts decoded at once.", low=1, high=4096, advanced=True)
+    batch: int = setting(
+        0, "Prompts decoded at once (0: as suits the device).", low=0, high=4096, advanced=True
+    )
     min_area: float = setting(6.0, "Smaller masks are dropped.", low=0.0, high=1000.0, unit="um^2")
     max_area: float = setting(400.0, "Larger masks are dropped.", low=1.0, high=1e6, unit="um^2")
     min_haematoxylin: float = setting(

@@ -7,7 +7,9 @@ a token of the stitched map means the same pixels in every tile that covers it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +18,15 @@ from ..errors import SettingsError
 from ..models.frame import EMBEDDING
 
 
-def _origins(length: int, side: int, stride: int) -> tuple[int, ...]:
-    """Return tile starts along one axis; the last tile ends at the edge."""
-    starts = list(range(0, length - side + 1, stride))
-    if starts[-1] != length - side:
-        starts.append(length - side)
-    return tuple(starts)
+STRETCH: Final = 1.25
+"""How much farther apart than asked for tiles may lie if that saves a whole row of them."""
+
+
+def _origins(length: int, stride: int) -> list[int]:
+    """Return tile starts along one axis of `length` tokens: the fewest, evenly spread."""
+    farthest = min(STRETCH * stride, EMBEDDING)
+    gaps = math.ceil((length - EMBEDDING) / farthest)
+    return [round(i * (length - EMBEDDING) / max(gaps, 1)) for i in range(gaps + 1)]
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,9 @@ class TileGrid:
     def over(cls, shape: tuple[int, int], side: int, overlap: float) -> TileGrid:
         """Lay tiles of `side` px over an image of `shape`, overlapping by the fraction `overlap`.
 
+        They are spread evenly. The overlap is smaller than asked for, by less than a quarter
+        of the step, where one more row of tiles would be needed else.
+
         Raises
         ------
         SettingsError
@@ -62,12 +70,14 @@ class TileGrid:
                 f"Setting 'features.tile' must be a multiple of {EMBEDDING}, not {side}."
             )
         token = side // EMBEDDING
-        stride = max(token, round(side * (1 - overlap) / token) * token)
-        height, width = (max(side, -(-length // token) * token) for length in shape)
+        stride = max(1, round(EMBEDDING * (1 - overlap)))
+        height, width = (max(EMBEDDING, -(-length // token)) for length in shape)
         origins = tuple(
-            (y, x) for y in _origins(height, side, stride) for x in _origins(width, side, stride)
+            (y * token, x * token)
+            for y in _origins(height, stride)
+            for x in _origins(width, stride)
         )
-        return cls(shape, (height, width), side, token, origins)
+        return cls(shape, (height * token, width * token), side, token, origins)
 
     @property
     def tokens(self) -> tuple[int, int]:

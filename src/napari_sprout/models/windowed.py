@@ -1,0 +1,251 @@
+"""SAM's mask decoder over a window of tokens around each prompt.
+
+SAM's decoder attends over all 64 x 64 image tokens, though a nucleus is a few tokens
+wide. Here each prompt sees a window of the embedding, cropped together with its
+positional encoding; at 64 tokens the window is the whole tile and the answer is
+segment-anything's own, up to rounding.
+
+The arithmetic is segment-anything's, in another order:
+
+- What the first attention makes of the image and its positions is the same for all
+  prompts of a tile, so it is computed once and cut out for each window.
+- A prompt has eight tokens or so, a window hundreds. Where segment-anything projects
+  every image token to keys, queries and values, here the few tokens are projected the
+  other way, ``(x W) k = x (W k)``, which halves the work.
+
+Source: Kirillov et al. 2023, Segment Anything, appendix A (mask decoder).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .frame import EMBEDDING, LOGITS_PER_TOKEN
+
+
+class WindowedDecoder:
+    """Decodes prompts with the weights of a SAM prompt encoder and mask decoder.
+
+    Parameters
+    ----------
+    prompt_encoder, mask_decoder
+        segment-anything's modules, on their device and in evaluation mode.
+    """
+
+    def __init__(self, prompt_encoder: Any, mask_decoder: Any) -> None:
+        self._decoder = mask_decoder
+        self._position = _tokens(prompt_encoder.get_dense_pe()[0])
+        first = mask_decoder.transformer.layers[0]
+        to_image, to_tokens = first.cross_attn_token_to_image, first.cross_attn_image_to_token
+        keys, values, queries = to_image.k_proj, to_image.v_proj, to_tokens.q_proj
+        projection = torch.cat([part.weight for part in (keys, values, queries)]).T
+        # A token, and beside it what the first layer's attention makes of it.
+        self._widened = torch.cat([torch.eye(len(projection)).to(projection), projection], dim=1)
+        placed = (
+            torch.zeros_like(self._position),
+            self._position @ keys.weight.T + keys.bias,
+            values.bias.expand(len(self._position), -1),  # values carry no position
+            self._position @ queries.weight.T + queries.bias,
+        )
+        self._placed = torch.cat(placed, dim=1)
+        *small, lift = prompt_encoder.mask_downscaling
+        self._downscaling = torch.nn.Sequential(*small)
+        self._lift = self._widened.T @ lift.weight[:, :, 0, 0]
+        self._lift_bias = lift.bias @ self._widened
+        self._no_mask = prompt_encoder.no_mask_embed.weight @ self._widened
+        self._tile = (torch.empty(0), torch.empty(0))
+
+    def decode(
+        self, embedding: Tensor, origins: Tensor, window: int, sparse: Tensor, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Answer prompts on one encoded tile.
+
+        Parameters
+        ----------
+        embedding
+            (256, 64, 64).
+        origins
+            (n, 2) first token (row, column) of each window.
+        window
+            Tokens a side.
+        sparse
+            (n, k, 256) the prompt encoder's tokens of points and boxes.
+        masks
+            (n, 4 * window, 4 * window) logits of mask prompts, or None.
+
+        Returns
+        -------
+        logits
+            (n, 4, 4 * window, 4 * window).
+        iou
+            (n, 4) predicted IoU.
+        """
+        decoder, transformer = self._decoder, self._decoder.transformer
+        outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
+        prompt = torch.cat([outputs.expand(len(origins), -1, -1), sparse], dim=1)
+        where = _window_tokens(origins.to(embedding.device), window)
+        first, *others = transformer.layers
+        tokens, image = self._first_layer(first, prompt, embedding, where, masks)
+        position = self._position[where]
+        for layer in others:
+            tokens, image = _layer(layer, prompt, tokens, image, position)
+        tokens = tokens + _gather(
+            transformer.final_attn_token_to_image, tokens + prompt, image + position, image
+        )
+        tokens = transformer.norm_final_attn(tokens)
+        heads = torch.stack(
+            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1
+        )
+        logits = _upscaled(decoder.output_upscaling, image, heads, window)
+        return logits, decoder.iou_prediction_head(tokens[:, 0])
+
+    def _first_layer(
+        self, layer: Any, prompt: Tensor, embedding: Tensor, where: Tensor, masks: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Run the first layer on what is made once a tile: new tokens, new image tokens."""
+        whole = self._whole(embedding)[where] + self._dense(masks)
+        dim = len(self._widened)
+        image, projected = torch.split(whole, [dim, whole.shape[-1] - dim], dim=-1)
+        keys, values, queries = (_heads(part, layer) for part in projected.chunk(3, dim=-1))
+        tokens = layer.norm1(layer.self_attn(q=prompt, k=prompt, v=prompt))
+        attention = layer.cross_attn_token_to_image
+        asked = _heads(attention.q_proj(tokens + prompt), layer)
+        found = functional.scaled_dot_product_attention(asked, keys, values)
+        tokens = layer.norm2(tokens + attention.out_proj(found.transpose(1, 2).flatten(2)))
+        tokens = layer.norm3(tokens + layer.mlp(tokens))
+        attention = layer.cross_attn_image_to_token
+        offered = _heads(attention.k_proj(tokens + prompt), layer)
+        scores = offered @ queries.transpose(2, 3)
+        return tokens, layer.norm4(image + _given(attention, scores, tokens))
+
+    def _whole(self, embedding: Tensor) -> Tensor:
+        """Return a tile's tokens, widened; made once for prompts that follow on one tile."""
+        known, made = self._tile
+        if known is not embedding:
+            made = torch.addmm(self._placed, _tokens(embedding), self._widened)
+            self._tile = embedding, made
+        return made
+
+    def _dense(self, masks: Tensor | None) -> Tensor:
+        """Return what mask prompts add to the widened tokens.
+
+        Their convolutions have kernel = stride = 2: each token reads its own 4 x 4 values, so
+        a window of a mask prompt is encoded as that place of the whole.
+        """
+        if masks is None:
+            return self._no_mask
+        small = self._downscaling(masks[:, None]).flatten(2).transpose(1, 2)
+        widened: Tensor = functional.linear(small, self._lift, self._lift_bias)
+        return widened
+
+
+def _tokens(grid: Tensor) -> Tensor:
+    """Turn a (c, h, w) grid into (h * w, c) tokens."""
+    return grid.flatten(1).T.contiguous()
+
+
+def _window_tokens(origins: Tensor, window: int) -> Tensor:
+    """Return which tokens of the grid each window holds, (n, window ** 2)."""
+    steps = torch.arange(window, device=origins.device)
+    rows, columns = origins[:, :1] + steps, origins[:, 1:] + steps
+    return (rows[:, :, None] * EMBEDDING + columns[:, None, :]).flatten(1)
+
+
+def _heads(projected: Tensor, layer: Any) -> Tensor:
+    """Split (n, m, c) into heads: (n, h, m, c / h)."""
+    count = layer.self_attn.num_heads
+    n, m, channels = projected.shape
+    return projected.view(n, m, count, channels // count).transpose(1, 2)
+
+
+def _by_head(weight: Tensor, attention: Any) -> Tensor:
+    """Split a (heads * d, c) projection into (heads, d, c)."""
+    return weight.view(attention.num_heads, -1, weight.shape[1])
+
+
+def _layer(
+    layer: Any, prompt: Tensor, tokens: Tensor, image: Tensor, position: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Run a later layer: new tokens, new image tokens."""
+    asked = tokens + prompt
+    tokens = layer.norm1(tokens + layer.self_attn(q=asked, k=asked, v=tokens))
+    placed = image + position
+    found = _gather(layer.cross_attn_token_to_image, tokens + prompt, placed, image)
+    tokens = layer.norm2(tokens + found)
+    tokens = layer.norm3(tokens + layer.mlp(tokens))
+    attention = layer.cross_attn_image_to_token
+    offered = attention.k_proj(tokens + prompt)
+    n, count, _ = offered.shape
+    offered = offered.view(n, count, attention.num_heads, -1)
+    keys = torch.einsum("nthd,hdc->nhtc", offered, _by_head(attention.q_proj.weight, attention))
+    bias = (offered * attention.q_proj.bias.view(attention.num_heads, -1)).sum(-1)
+    scores = keys.flatten(1, 2) @ placed.transpose(1, 2) + bias.transpose(1, 2).reshape(n, -1, 1)
+    scores = scores.view(n, attention.num_heads, count, -1)
+    return tokens, layer.norm4(image + _given(attention, scores, tokens))
+
+
+def _gather(attention: Any, asked: Tensor, placed: Tensor, image: Tensor) -> Tensor:
+    """Let few tokens attend to many image tokens.
+
+    A key's bias adds the same to all scores of a token, so the softmax does not see it.
+    """
+    n, count, _ = asked.shape
+    queries = attention.q_proj(asked).view(n, count, attention.num_heads, -1)
+    size = queries.shape[-1]
+    turned = torch.einsum("nthd,hdc->nhtc", queries, _by_head(attention.k_proj.weight, attention))
+    scores = turned.flatten(1, 2) @ placed.transpose(1, 2)
+    found = (torch.softmax(scores / size**0.5, dim=-1) @ image).view(n, -1, count, image.shape[-1])
+    values = torch.einsum("nhtc,hdc->nthd", found, _by_head(attention.v_proj.weight, attention))
+    gathered: Tensor = attention.out_proj(values.flatten(2) + attention.v_proj.bias)
+    return gathered
+
+
+def _given(attention: Any, scores: Tensor, tokens: Tensor) -> Tensor:
+    """Return what image tokens take from the prompt's tokens, (n, m, 256).
+
+    Parameters
+    ----------
+    attention
+        From image tokens to the prompt's.
+    scores
+        (n, heads, t, m); in this order the softmax over t is quick.
+    tokens
+        (n, t, 256).
+    """
+    n, heads, count, _ = scores.shape
+    values = attention.v_proj(tokens).view(n, count, heads, -1)
+    share = torch.softmax(scores / values.shape[-1] ** 0.5, dim=2).flatten(1, 2)
+    out = attention.out_proj.weight.T.view(heads, -1, tokens.shape[-1])
+    turned = torch.einsum("nthd,hdc->nhtc", values, out).flatten(1, 2)
+    given: Tensor = share.transpose(1, 2) @ turned + attention.out_proj.bias
+    return given
+
+
+def _upscaled(upscaling: Any, image: Tensor, heads: Tensor, window: int) -> Tensor:
+    """Return the logits of every mask token at 4 values a token, (n, masks, s, s).
+
+    The two transposed convolutions have kernel = stride = 2: each token becomes 2 x 2, and
+    each of those 2 x 2 again, by itself. So they are products here, and channels stay last.
+    """
+    first, norm, activation, second, last = upscaling
+    n = len(image)
+    values = image
+    for layer, after in ((first, lambda v: activation(_norm(norm, v))), (second, last)):
+        weight = layer.weight.permute(0, 2, 3, 1)
+        bias = layer.bias.repeat(4)
+        flat = torch.addmm(bias, values.reshape(-1, len(weight)), weight.reshape(len(weight), -1))
+        values = after(flat.view(-1, layer.out_channels))
+    masks = values.view(n, -1, values.shape[-1]) @ heads.transpose(1, 2)
+    # (n, rows, columns, 2 x 2 of the first, 2 x 2 of the second, masks)
+    masks = masks.view(n, window, window, 2, 2, 2, 2, -1).permute(0, 7, 1, 3, 5, 2, 4, 6)
+    size = window * LOGITS_PER_TOKEN
+    return masks.reshape(n, -1, size, size)
+
+
+def _norm(norm: Any, values: Tensor) -> Tensor:
+    """Apply a LayerNorm2d to channels that are last."""
+    return functional.layer_norm(values, values.shape[-1:], norm.weight, norm.bias, norm.eps)
