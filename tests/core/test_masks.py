@@ -135,6 +135,7 @@ class Recorder:
 
     def __init__(self, segmenter) -> None:
         self.segmenter = segmenter
+        self.device = segmenter.device
         self.batches: list[PromptBatch] = []
 
     def encode(self, tile):
@@ -194,6 +195,8 @@ def test_best_of_three_takes_the_highest_predicted_iou(decoder):
 
 class TwoPieces:
     """Answers every prompt with a piece under the point and a larger one apart from it."""
+
+    device = torch.device("cpu")
 
     def encode(self, tile):
         return torch.zeros(1, 64, 64)

@@ -39,6 +39,8 @@ class Stains:
         (H, W) float32: haematoxylin divided by `top`, clipped to 0..1.
     top
         99th percentile of haematoxylin over tissue, in optical density.
+    nuclear_diameter
+        Of a typical nucleus, um; NaN where the stain shows too few.
     """
 
     vectors: StainVectors
@@ -46,6 +48,7 @@ class Stains:
     concentrations: NDArray[np.float32]
     haematoxylin: NDArray[np.float32]
     top: float
+    nuclear_diameter: float
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,7 +28,7 @@ from .settings import PromptSettings
 
 Labels = NDArray[np.int32]
 
-LEVELS = (0.75, 1.25, 1.5)
+LEVELS = (0.75, 1.25, 1.5, 1.8)
 """Thresholds, in units of Otsu's; at 1 the activation has its say."""
 
 BLOBS = (1.5, 2.25)
@@ -233,7 +233,7 @@ def _look(
     contrast = float(values[inside].mean()) - (float(values[around].mean()) if around.any() else 0)
     activity = float(active[part][inside].mean())
     darkness = np.sqrt(np.tanh(2 * max(contrast, 0.0)))
-    return float(_solidity(mask) * darkness * (0.5 + 0.5 * activity))
+    return float(solidity(inside) * darkness * (0.5 + 0.5 * activity))
 
 
 def _grown(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
@@ -241,9 +241,15 @@ def _grown(mask: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.dilate(mask, np.ones((side, side), np.uint8)), dtype=np.uint8)
 
 
-def _solidity(mask: NDArray[np.uint8]) -> float:
-    """Return the share of its convex hull that a region fills."""
-    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+def solidity(mask: NDArray[np.bool_]) -> float:
+    """Return the share of its convex hull that a region fills; of its largest piece if of several.
+
+    Parameters
+    ----------
+    mask
+        (h, w), with at least one pixel inside.
+    """
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     outline = max(outlines, key=cv2.contourArea)
     hull = cv2.contourArea(cv2.convexHull(outline))
     return float(min(1.0, cv2.contourArea(outline) / hull)) if hull > 0 else 0.0

@@ -27,7 +27,7 @@ from .outputs import Nuclei
 from .provenance import check_image, check_mpp, describe, warnings
 from .settings import Settings
 from .stage_keys import stage_keys
-from .stages import STAGES, Context, Stage, needed
+from .stages import STAGES, Context, Stage, needed, tile_settings
 
 _Inputs = tuple[Settings, tuple[PaintReference, ...], GivenNuclei | None]
 
@@ -279,20 +279,21 @@ class Session:
         self, stage: Stage, settings: Settings, keys: dict[Stage, str]
     ) -> Iterator[tuple[int, int]]:
         """Make one stage's output; it is kept only when it is complete."""
-        tiles_key = keys[Stage.IMAGE] + json.dumps(dataclasses.asdict(settings.features))
-        self._tiles.belong_to(tiles_key)
-        context = self._context(settings, keys)
         if stage is Stage.ENCODING:
-            output = yield from self._encode(context)
+            output = yield from self._encode(settings, keys)
         else:
-            output = yield from STAGES[stage].make(context)
+            output = yield from STAGES[stage].make(self._context(settings, keys))
         if stage is Stage.NUCLEI:
             self._metadata = self._describe(settings)
         self._outputs[stage] = (keys[stage], output)
 
-    def _encode(self, context: Context) -> Generator[tuple[int, int], None, Any]:
+    def _encode(
+        self, settings: Settings, keys: dict[Stage, str]
+    ) -> Generator[tuple[int, int], None, Any]:
         """Encode the tiles that the store of embeddings does not have, and let it have them."""
-        features = context.settings.features
+        features = tile_settings(self._context(settings, keys))
+        self._tiles.belong_to(keys[Stage.IMAGE] + json.dumps(dataclasses.asdict(features)))
+        context = self._context(settings, keys)
 
         @cache
         def device() -> torch.device:

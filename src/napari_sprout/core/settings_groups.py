@@ -86,8 +86,8 @@ class FeatureSettings(Group):
 
     segmenter: str = setting("mobile_sam", "The SAM model that draws the masks.")
     tile: int = setting(
-        512, "Side of the square tiles that SAM sees, in working pixels.",
-        low=128, high=1024, multiple=64, unit="px", advanced=True,
+        0, "Side of the square tiles that SAM sees (0: as suits the size of the nuclei).",
+        low=0, high=1024, multiple=64, unit="px", advanced=True,
     )  # fmt: skip
     overlap: float = setting(
         0.5, "How much neighbouring tiles overlap.", low=0.0, high=0.75, advanced=True
@@ -240,7 +240,7 @@ class DecodingSettings(Group):
         4.0, "How firmly the region is suggested, in logits.", low=0.0, high=20.0, advanced=True
     )
     window: int = setting(
-        24, "Image tokens a side that SAM looks at around a point; 64 is the whole tile.",
+        16, "Image tokens a side that SAM looks at around a point; 64 is the whole tile.",
         low=8, high=64, advanced=True,
     )  # fmt: skip
     multimask: str = setting(

@@ -9,7 +9,7 @@ touches.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -24,12 +24,14 @@ from . import activation, features, labels, masks, prompts, suppression
 from .coordinates import Scale
 from .edits import PaintReference
 from .given import GivenNuclei, given_prompts, required
-from .instances import Candidate, Prompt
+from .instances import Candidate
+from .nuclear_size import matched_tile, nuclear_diameter
 from .outputs import Encoded, Nuclei, PromptSet, Stains, WorkingImage
+from .prompt_sets import point_prompts, prompt_set
 from .proposals import stable_regions
 from .prototypes import Prototypes, fit_prototypes, token_share
 from .reference import ReferenceMasks, paint_reference, reference_masks
-from .settings import Settings
+from .settings import FeatureSettings, Settings
 from .stain import concentrations, optical_density, stain_vectors
 from .tiles import TileGrid
 from .tissue import tissue_mask
@@ -122,7 +124,8 @@ def make_stain(context: Context) -> Generator[Units, None, Stains]:
     inside = amounts[..., 0][tissue]
     top = max(float(np.percentile(inside, 99)), 1e-6) if inside.size else 1.0
     relative = np.clip(amounts[..., 0] / top, 0, 1)
-    return Stains(vectors, density, amounts, relative, top)
+    diameter = nuclear_diameter(amounts[..., 0], tissue, context.working.scale.mpp)
+    return Stains(vectors, density, amounts, relative, top, diameter)
 
 
 def make_reference(context: Context) -> Generator[Units, None, ReferenceMasks]:
@@ -136,10 +139,20 @@ def make_reference(context: Context) -> Generator[Units, None, ReferenceMasks]:
     return paint_reference(found, context.painted, context.tissue, scale)
 
 
+def tile_settings(context: Context) -> FeatureSettings:
+    """Return how tiles are cut, with their side as it suits this image's nuclei."""
+    settings = context.settings.features
+    if settings.tile:
+        return settings
+    stains: Stains = context.outputs[Stage.STAIN]
+    side = matched_tile(stains.nuclear_diameter, context.working.scale.mpp)
+    return replace(settings, tile=side)
+
+
 def make_encoding(context: Context) -> Generator[Units, None, Encoded]:
     """Encode every tile that holds tissue, once, and stitch the features (paper 3.1)."""
-    settings = context.settings.features
     image, tissue = context.working.rgb, context.tissue
+    settings = tile_settings(context)
     grid = TileGrid.over(tissue.shape, settings.tile, settings.overlap)
     wanted = [
         i
@@ -209,7 +222,7 @@ def make_prompts(context: Context) -> Generator[Units, None, PromptSet]:
         return given_prompts(given, reference.background, settings.prompts, scale)
     if settings.prompts.source == "grid":
         regions = prompts.grid_regions(tissue, settings.prompts, scale.mpp)
-        return _prompt_set(regions, np.empty((0, 2)), tissue, scale, "grid", None)
+        return prompt_set(regions, np.empty((0, 2)), tissue, scale, "grid", None)
     made, step = None, None
     if settings.prompts.source == "stain":
         foreground, background = reference.sure_foreground, reference.background
@@ -225,50 +238,7 @@ def make_prompts(context: Context) -> Generator[Units, None, PromptSet]:
     else:
         regions = prompts.watershed_regions(foreground, settings.prompts, scale.mpp)
     negatives = prompts.negative_points(background, settings.prompts, scale.mpp)
-    return _prompt_set(regions, negatives, foreground, scale, settings.prompts.source, step)
-
-
-def _prompt_set(
-    regions: prompts.Regions,
-    negatives: NDArray[np.float64],
-    foreground: NDArray[np.bool_],
-    scale: Scale,
-    source: str,
-    step: int | None,
-) -> PromptSet:
-    """Return the points numbered and expressed in full-resolution pixels."""
-    positives = scale.to_full(regions.points)
-    made = [
-        Prompt(i + 1, "positive", float(y), float(x), source) for i, (y, x) in enumerate(positives)
-    ]
-    first = len(made) + 1
-    made += [
-        Prompt(first + i, "negative", float(y), float(x), source)
-        for i, (y, x) in enumerate(scale.to_full(negatives))
-    ]
-    return PromptSet(tuple(made), regions.labels, foreground, step)
-
-
-def point_prompts(made: PromptSet, scale: Scale, negatives_each: int) -> masks.PointPrompts:
-    """Give each positive prompt its nearest negatives, in working pixels.
-
-    Parameters
-    ----------
-    made
-        The prompts, perhaps edited by hand.
-    scale
-        The image's grids.
-    negatives_each
-        The paper's y.
-    """
-    positive = [p for p in made.prompts if p.kind == "positive"]
-    negative = [p for p in made.prompts if p.kind == "negative"]
-    points = scale.to_working(np.array([(p.y, p.x) for p in positive]).reshape(-1, 2))
-    others = scale.to_working(np.array([(p.y, p.x) for p in negative]).reshape(-1, 2))
-    served = prompts.nearest_negatives(points, others, negatives_each)
-    ids = np.array([p.id for p in positive], dtype=np.int64)
-    present = np.isin(ids, made.regions)
-    return masks.PointPrompts(ids, points, others[served], made.regions, np.where(present, ids, 0))
+    return prompt_set(regions, negatives, foreground, scale, settings.prompts.source, step)
 
 
 def mask_decoder(context: Context) -> masks.TileDecoder:
@@ -351,7 +321,7 @@ STAGES: dict[Stage, StageSpec] = {
     Stage.TISSUE: StageSpec(make_tissue, (Stage.IMAGE,), ("tissue",), 0.01),
     Stage.STAIN: StageSpec(make_stain, (Stage.TISSUE,), ("stain", "seed"), 0.01),
     Stage.REFERENCE: StageSpec(make_reference, (Stage.STAIN,), ("reference",), 0.005),
-    Stage.ENCODING: StageSpec(make_encoding, (Stage.TISSUE,), ("features",), 0.5),
+    Stage.ENCODING: StageSpec(make_encoding, (Stage.TISSUE, Stage.STAIN), ("features",), 0.5),
     Stage.PROTOTYPES: StageSpec(
         make_prototypes, (Stage.ENCODING, Stage.REFERENCE), ("prototypes", "seed"), 0.02
     ),
@@ -369,9 +339,12 @@ STAGES: dict[Stage, StageSpec] = {
 def reads(stage: Stage, settings: Settings) -> tuple[Stage, ...]:
     """Return the stages that `stage` reads directly under these settings.
 
-    Prompts from the stain, a plain grid or nuclei made elsewhere need no activation map.
+    Prompts from the stain, a plain grid or nuclei made elsewhere need no activation map, and
+    tiles of a given side no look at the nuclei.
     """
     direct = STAGES[stage].reads
+    if stage is Stage.ENCODING and settings.features.tile:
+        return tuple(s for s in direct if s is not Stage.STAIN)
     if stage is Stage.PROMPTS and settings.prompts.source != "activation":
         return tuple(s for s in direct if s is not Stage.ACTIVATION)
     return direct

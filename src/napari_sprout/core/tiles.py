@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from ..errors import SettingsError
 from ..models.frame import EMBEDDING
 
-
 STRETCH: Final = 1.25
 """How much farther apart than asked for tiles may lie if that saves a whole row of them."""
 

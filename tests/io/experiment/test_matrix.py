@@ -151,8 +151,16 @@ def test_the_documentation_shows_a_matrix_that_can_be_read(read):
     assert matrix.rows[1].settings == Settings().with_changes(prompts={"negatives": 1})
 
 
-def test_the_benchmark_s_matrix_can_be_read():
-    assert read_matrix(REPOSITORY / "benchmarks" / "accuracy.toml").rows[0].settings == Settings()
+EXPERIMENTS = sorted((REPOSITORY / "benchmarks" / "experiments").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
+def test_the_matrices_of_the_repository_can_be_read(path):
+    matrix = read_matrix(path)
+    assert matrix.rows
+    for row in matrix.rows:
+        for score in row.paper.values():
+            assert 0 < score < 1
 
 
 def test_a_missing_matrix_is_named(tmp_path):
