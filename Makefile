@@ -26,11 +26,13 @@ demo: $(READY)
 	$(BIN)/napari-sprout demo -o demo_output
 
 # napari's canvas needs a screen with OpenGL: a virtual one, where it is to be had.
+# Two processes of one thread each: one for the windows, one for the rest.
+test: export OMP_NUM_THREADS = 1
 test: $(READY)
 	@if command -v xvfb-run >/dev/null 2>&1; then \
-	    xvfb-run -a -s "-screen 0 1280x1024x24" $(BIN)/python -m pytest -q; \
+	    xvfb-run -a -s "-screen 0 1280x1024x24" $(BIN)/python -m pytest -q -n 2; \
 	else \
-	    QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q; \
+	    QT_QPA_PLATFORM=offscreen $(BIN)/python -m pytest -q -n 2; \
 	fi
 
 lint: $(READY)

@@ -12,6 +12,13 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SHARED = REPOSITORY.parent / "shared"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests that open windows in one process: two windows would take each other's keys."""
+    for item in items:
+        if {"qt", "napari_"} & set(item.path.parts):
+            item.add_marker(pytest.mark.xdist_group("windows"))
+
+
 def _found(folder: Path, what: str) -> Path:
     if folder.is_dir():
         return folder

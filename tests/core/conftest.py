@@ -31,7 +31,7 @@ def small_tiles() -> Settings:
         features={"tile": 128, "overlap": 0.5},
         transport={"method": "partial", "rho_start": 0.6, "rho_step": 0.05},
         prompts={"source": "activation", "regions": "single"},
-        decoding={"smoothing": 0.0},
+        decoding={"smoothing": 0.0, "window": 24},
     )
 
 

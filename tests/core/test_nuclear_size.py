@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fakes import FakeSegmenter
 from napari_sprout.core.nuclear_size import matched_tile, nuclear_diameter
 from napari_sprout.core.session import Session
 from napari_sprout.core.settings import Settings
 from napari_sprout.core.stages import Stage
 from napari_sprout.core.synthetic import synthetic_he
-from tests.fakes import FakeSegmenter
 
 MPP = 0.25
 

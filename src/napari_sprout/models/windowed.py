@@ -56,8 +56,8 @@ class WindowedDecoder:
         self._downscaling = torch.nn.Sequential(*small)
         self._lift = self._widened.T @ lift.weight[:, :, 0, 0]
         self._lift_bias = lift.bias @ self._widened
-        self._no_mask = prompt_encoder.no_mask_embed.weight @ self._widened
-        self._tile = (torch.empty(0), torch.empty(0))
+        self._no_mask: Tensor = prompt_encoder.no_mask_embed.weight @ self._widened
+        self._tile: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))
 
     def decode(
         self, embedding: Tensor, origins: Tensor, window: int, sparse: Tensor, masks: Tensor | None
@@ -124,6 +124,7 @@ class WindowedDecoder:
 
     def _whole(self, embedding: Tensor) -> Tensor:
         """Return a tile's tokens, widened; made once for prompts that follow on one tile."""
+        # Read and replaced as a whole: several threads may share a decoder.
         known, made = self._tile
         if known is not embedding:
             made = torch.addmm(self._placed, _tokens(embedding), self._widened)
