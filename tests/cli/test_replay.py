@@ -222,3 +222,19 @@ def test_the_replayed_project_names_its_project(quick: Path, replay, tmp_path: P
     facts = json.loads((quick / "project.json").read_text())
     assert metadata["project"] == facts["identity"]
     assert metadata["file_sha256"] == facts["image"]["file_sha256"]
+
+
+def test_nuclei_that_another_version_draws_otherwise_are_refused(
+    quick: Path, replay, tmp_path: Path
+) -> None:
+    with Project.open(quick) as project:
+        entry = dict(project.entries[0])
+        other = {"software": "napari-sprout 0.1.9", "outcome": {"prompts": "0", "labels": "0"}}
+        project.append({**entry, **other})
+    before = contents(quick)
+    result = replay(quick, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "made by napari-sprout 0.1.9" in result.stderr
+    assert 'pip install "napari-sprout==0.1.9"' in result.stderr
+    assert list((tmp_path / "out").iterdir()) == []
+    assert contents(quick) == before

@@ -10,8 +10,8 @@ from torch import Tensor
 from fakes import FakeSegmenter
 from napari_sprout.core.embeddings import embedding_key
 from napari_sprout.core.session import Session
-from napari_sprout.core.settings import FeatureSettings
 from napari_sprout.core.stages import Stage
+from napari_sprout.core.tiles import TileGrid
 
 CPU = torch.device("cpu")
 
@@ -119,13 +119,14 @@ def test_a_session_without_tissue_has_nothing_to_keep(kept, small_tiles):
     assert kept.files == {}
 
 
-FEATURES = FeatureSettings()
-IMAGE = np.arange(40 * 50 * 3, dtype=np.uint32).reshape(40, 50, 3).astype(np.uint8)
+IMAGE = np.arange(400 * 500 * 3, dtype=np.uint32).reshape(400, 500, 3).astype(np.uint8)
+GRID = TileGrid.over((400, 500), 192, 0.5)
 
 
 def test_the_key_is_the_same_for_equal_input():
-    assert embedding_key(IMAGE, FEATURES, "f" * 64, CPU) == embedding_key(
-        IMAGE.copy(), FeatureSettings(), "f" * 64, torch.device("cpu")
+    again = TileGrid.over((400, 500), 192, 0.5)
+    assert embedding_key(IMAGE, GRID, "f" * 64, CPU) == embedding_key(
+        IMAGE.copy(), again, "f" * 64, torch.device("cpu")
     )
 
 
@@ -135,23 +136,28 @@ def changed_pixel():
     return other
 
 
+def grid(*changes, **more):
+    return TileGrid.over((400, 500), *changes, **more)
+
+
 @pytest.mark.parametrize(
     "other",
     [
-        (changed_pixel(), FEATURES, "f" * 64, CPU),
-        (IMAGE.reshape(50, 40, 3), FEATURES, "f" * 64, CPU),
-        (IMAGE, FeatureSettings(tile=256), "f" * 64, CPU),
-        (IMAGE, FeatureSettings(overlap=0.25), "f" * 64, CPU),
-        (IMAGE, FEATURES, "e" * 64, CPU),
-        (IMAGE, FEATURES, "f" * 64, torch.device("cuda")),
+        (changed_pixel(), GRID, "f" * 64, CPU),
+        (IMAGE.reshape(500, 400, 3), GRID, "f" * 64, CPU),
+        (IMAGE, grid(256, 0.5), "f" * 64, CPU),
+        (IMAGE, grid(192, 0.25), "f" * 64, CPU),
+        (IMAGE, grid(192, 0.5, even=True), "f" * 64, CPU),
+        (IMAGE, GRID, "e" * 64, CPU),
+        (IMAGE, GRID, "f" * 64, torch.device("cuda")),
     ],
-    ids=["pixel", "shape", "tile", "overlap", "weights", "device"],
+    ids=["pixel", "shape", "tile", "overlap", "layout", "weights", "device"],
 )
 def test_the_key_tells_apart_all_that_changes_an_embedding(other):
-    assert embedding_key(*other) != embedding_key(IMAGE, FEATURES, "f" * 64, CPU)
+    assert embedding_key(*other) != embedding_key(IMAGE, GRID, "f" * 64, CPU)
 
 
 def test_the_key_tells_numbers_of_threads_apart_since_they_round_differently(monkeypatch):
-    before = embedding_key(IMAGE, FEATURES, "f" * 64, CPU)
+    before = embedding_key(IMAGE, GRID, "f" * 64, CPU)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 77)
-    assert embedding_key(IMAGE, FEATURES, "f" * 64, CPU) != before
+    assert embedding_key(IMAGE, GRID, "f" * 64, CPU) != before

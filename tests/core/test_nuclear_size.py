@@ -14,6 +14,7 @@ from napari_sprout.core.session import Session
 from napari_sprout.core.settings import Settings
 from napari_sprout.core.stages import Stage
 from napari_sprout.core.synthetic import synthetic_he
+from napari_sprout.errors import SettingsError
 
 MPP = 0.25
 
@@ -82,3 +83,25 @@ def test_a_given_tile_is_taken_and_the_automatic_one_follows_the_nuclei():
     session.settings = Settings().with_changes(features={"tile": 128})
     session.finish(Stage.ENCODING)
     assert session.output(Stage.ENCODING).tiles.grid.side == 128
+
+
+def test_what_the_tiles_were_chosen_by_is_recorded():
+    session = Session(synthetic_he((300, 300), seed=1).rgb, mpp=MPP, segmenter=FakeSegmenter())
+    session.finish()
+    facts = session.metadata()
+    assert facts["tile_px"] == session.output(Stage.ENCODING).tiles.grid.side
+    assert facts["nuclear_diameter_um"] == session.output(Stage.STAIN).nuclear_diameter
+
+
+@pytest.mark.parametrize("side", [1100, 1500, 1600, 2500])
+def test_nuclei_are_found_wherever_in_the_image_they_are(side):
+    stain = discs(8, (side, side))
+    tissue = np.zeros(stain.shape, bool)
+    tissue[-350:] = True
+    assert nuclear_diameter(stain, tissue, MPP) == pytest.approx(8, rel=0.12)
+
+
+@pytest.mark.parametrize("tile", [64, -64])
+def test_tiles_too_small_to_be_meant_are_refused(tile):
+    with pytest.raises(SettingsError, match="tile"):
+        Settings().with_changes(features={"tile": tile})

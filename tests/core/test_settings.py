@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sprout.core.settings import GROUPS, Settings
+from napari_sprout.core.settings_groups import SMALLEST_TILE
 from napari_sprout.errors import SettingsError
 
 QUICK = settings(deadline=None, max_examples=50)
@@ -63,7 +64,9 @@ def valid(field) -> st.SearchStrategy:
         return st.tuples(*[st.floats(low, high)] * len(field.default))
     if isinstance(field.default, int):
         unit = field.metadata["multiple"] or 1
-        return st.integers(-(-low // unit), high // unit).map(lambda count: count * unit)
+        numbers = st.integers(-(-low // unit), high // unit).map(lambda count: count * unit)
+        # 0 stands for tiles of the program's own choice; tiny ones are refused.
+        return numbers.filter(lambda value: field.name != "tile" or not 0 < value < SMALLEST_TILE)
     return st.floats(low, high)
 
 

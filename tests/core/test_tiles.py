@@ -16,9 +16,9 @@ OVERLAPS = st.floats(0, 0.75)
 
 
 @QUICK
-@given(SHAPES, SIDES, OVERLAPS)
-def test_tiles_cover_the_padded_image_on_the_token_grid(shape, side, overlap):
-    grid = TileGrid.over(shape, side, overlap)
+@given(SHAPES, SIDES, OVERLAPS, st.booleans())
+def test_tiles_cover_the_padded_image_on_the_token_grid(shape, side, overlap, even):
+    grid = TileGrid.over(shape, side, overlap, even=even)
     covered = np.zeros(grid.tokens, dtype=bool)
     for y, x in grid.origins:
         assert y % grid.token == 0
@@ -46,22 +46,34 @@ def test_padding_is_to_whole_tokens_and_no_more_than_needed(shape, side, overlap
 
 @QUICK
 @given(SHAPES, SIDES, OVERLAPS)
-def test_tiles_are_spread_evenly_and_as_few_as_the_overlap_allows(shape, side, overlap):
+def test_neighbouring_tiles_overlap_as_much_as_asked_to_half_a_token(shape, side, overlap):
     grid = TileGrid.over(shape, side, overlap)
+    for axis in (0, 1):
+        starts = sorted({origin[axis] for origin in grid.origins})
+        steps = np.diff(starts)
+        assert (side - steps >= overlap * side - grid.token / 2 - 1e-6).all()
+        # All but the last step are the stride itself: no more tiles than needed.
+        assert (np.abs(steps[:-1] - (1 - overlap) * side) <= grid.token / 2 + 1e-6).all()
+
+
+@QUICK
+@given(SHAPES, SIDES, OVERLAPS)
+def test_even_tiles_are_as_few_as_the_overlap_about_allows(shape, side, overlap):
+    grid = TileGrid.over(shape, side, overlap, even=True)
     wanted = max(1, round(64 * (1 - overlap)))
+    farthest = min(64, 1.25 * wanted)
     for axis in (0, 1):
         starts = sorted({origin[axis] for origin in grid.origins})
         steps = np.diff(starts) // grid.token
         # Neither gaps, nor an overlap much smaller than asked for.
-        assert (steps <= min(64, np.ceil(1.25 * wanted))).all()
+        assert (steps <= np.ceil(farthest)).all()
         assert steps.size == 0 or steps.max() - steps.min() <= 1
-        length = grid.tokens[axis] - 64
-        assert (len(starts) - 2) * min(64, 1.25 * wanted) < length or len(starts) == 1
+        assert len(starts) == 1 or (len(starts) - 2) * farthest < grid.tokens[axis] - 64
 
 
-def test_a_1000_px_image_needs_four_tiles_of_640_px_and_nine_of_512():
-    assert len(TileGrid.over((1000, 1000), 640, 0.5).origins) == 4
-    assert len(TileGrid.over((1000, 1000), 512, 0.5).origins) == 9
+def test_even_tiles_of_a_1000_px_image_are_four_of_640_px_and_nine_of_512():
+    assert len(TileGrid.over((1000, 1000), 640, 0.5, even=True).origins) == 4
+    assert len(TileGrid.over((1000, 1000), 512, 0.5, even=True).origins) == 9
 
 
 @QUICK

@@ -41,7 +41,7 @@ def test_what_waits_is_there_after_a_crash_until_it_is_settled(
     after.settle(*acts[:2])
     assert numbers(after) == [2]
     # A second crash may bring back what was done, but never loses what was not.
-    assert 2 in numbers(Waiting(tmp_path, NAME))
+    assert 2 in numbers(Waiting(tmp_path, NAME, read_only=True))
     after.settle(acts[2])
     assert Waiting(tmp_path, NAME).earlier == ()
 
@@ -73,21 +73,26 @@ def test_what_was_not_settled_stays_when_the_project_is_closed(
 
 @settings(deadline=None, max_examples=40)
 @given(steps=st.lists(st.integers(-1, 8), max_size=25))
-def test_nothing_that_waits_is_ever_lost(steps: list[int], tmp_path_factory: Any) -> None:
+def test_nothing_that_waits_is_ever_lost_nor_told_twice(
+    steps: list[int], tmp_path_factory: Any
+) -> None:
     folder = tmp_path_factory.mktemp("project")
     waiting, open_acts, added = Waiting(folder, NAME), dict[str, int](), 0
+    told = set[int]()
     for step in steps:
         if step < 0:
             open_acts[waiting.add({"number": added})] = added
             added += 1
         elif step < len(open_acts):
             act = list(open_acts)[step]
-            del open_acts[act]
-            waiting.settle(act)
+            number = open_acts.pop(act)
+            waiting.settle(act, told=step % 2 == 0)
+            told |= {number} if step % 2 == 0 else set()
         left = numbers(Waiting(folder, NAME, read_only=True))
         assert [number for number in left if number in open_acts.values()] == list(
             open_acts.values()
         )
+        assert told.isdisjoint(left)
         assert open_acts or not left
     waiting.close()
 
@@ -162,6 +167,21 @@ def test_a_full_disk_is_told_and_leaves_the_rest_as_it_was(
             waiting.add({"number": 2})
     waiting.add({"number": 3})
     assert numbers(Waiting(tmp_path, NAME)) == [1, 3]
+
+
+def test_on_a_full_disk_what_was_told_may_come_back_but_nothing_is_lost(
+    waiting: Waiting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    first, second = waiting.add({"number": 1}), waiting.add({"number": 2})
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        waiting.settle(first, told=True)
+        assert numbers(Waiting(tmp_path, NAME, read_only=True)) == [1, 2]
+        waiting.settle(second, told=True)
+    assert numbers(Waiting(tmp_path, NAME, read_only=True)) == []
 
 
 def edits(count: int, act: str | None = None) -> list[dict[str, Any]]:

@@ -130,6 +130,24 @@ def test_what_is_doubtful_about_restored_work_is_told(open_session, project, qui
     assert kinds(project) == ["run", "edit", "failed"]
 
 
+def test_work_on_other_nuclei_is_refused_before_any_correction_is_done(
+    open_session, project, quick
+) -> None:
+    other = {"software": "napari-sprout 0.1.9", "outcome": {"prompts": "0", "labels": "0"}}
+    project.append({"kind": "run", "settings": quick.to_dict(), **other})
+    project.append({"kind": "edit", "edit": {"kind": "DeletePrompts", "ids": [1]}})
+    opened = open_session(run=False, project=project)
+    half: list[bool] = []
+    opened.control.half_restored.connect(half.append)
+    opened.control.restore()
+    (text,) = opened.failures
+    assert "made by napari-sprout 0.1.9" in text
+    assert "press Start anew" in text
+    assert half == [False]
+    assert not opened.control.correction.can_undo
+    assert kinds(project) == ["run", "edit"]
+
+
 def test_a_project_opened_again_shows_the_same_and_goes_on(
     open_session, viewer, synthetic, project, mouse, fake_type, tmp_path
 ) -> None:

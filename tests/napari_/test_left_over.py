@@ -386,3 +386,85 @@ def test_what_fails_while_the_window_closes_is_logged_and_tried_again(
     back.check()
     assert tuple(back.points.data[back.row(ident)]) == (y + 4, x)
     assert kinds(back.control.project) == ["run", "MovePrompt", "undo", "MovePrompt"]
+
+
+def test_what_turns_out_to_be_impossible_while_the_window_closes_is_told_when_opened_again(
+    slow, later, project, bring_back
+) -> None:
+    ident = min(slow.control.correction.areas)
+    slow.control.run()
+    slow.control.apply_all((LockNuclei((ident,), True), DeletePrompts((9999,))))
+    slow.control.apply(DeletePrompts((8888,)))
+    slow.control.close()
+    later.finish()
+    assert kinds(project)[-2:] == ["DeletePrompts", "failed"]
+    project.close()
+    back = bring_back(project.folder)
+    back.check()
+    assert back.failures == []
+    assert [("9999" in text, "8888" in text) for text in back.warnings] == [
+        (True, False),
+        (False, True),
+    ]
+    assert back.control.correction.locked == {ident}
+    back.control.project.close()
+    assert not (project.folder / WAITING_NAME).exists()
+    again = bring_back(project.folder)
+    again.check()
+    assert again.warnings == []
+    assert seen(again) == seen(back)
+
+
+def test_what_failed_before_something_that_was_done_is_told_and_not_done_after_it(
+    slow, later, project, bring_back
+) -> None:
+    ident = min(slow.control.correction.areas)
+    y, x = slow.points.data[slow.row(ident)]
+    slow.control.run()
+    slow.control.apply(LockNuclei((ident,), True))
+    slow.control.apply(MovePrompt(ident, y + 4, x))
+    append = project.append
+
+    def full_for_a_while(entry: dict[str, Any]) -> int:
+        if entry.get("edit", entry)["kind"] == "LockNuclei":
+            raise OutputError("The disk is full; make room.")
+        return append(entry)
+
+    project.append = full_for_a_while
+    slow.control.close()
+    later.finish()
+    project.append = append
+    assert kinds(project)[-1] == "MovePrompt"
+    project.close()
+    back = bring_back(project.folder)
+    back.check()
+    assert len(back.warnings) == 1
+    assert "came to nothing" in back.warnings[0]
+    assert back.control.correction.locked == frozenset()
+    assert seen(back) == seen(slow)
+    back.control.project.close()
+    assert not (project.folder / WAITING_NAME).exists()
+
+
+def test_what_was_told_already_is_neither_told_nor_tried_again(
+    slow, later, project, crash, bring_back
+) -> None:
+    ident = min(slow.control.correction.areas)
+    slow.control.run()
+    slow.control.apply(DeletePrompts((9999,)))
+    slow.control.apply(LockNuclei((ident,), True))
+    append, crashes = project.append, []
+
+    def listen(entry: dict[str, Any]) -> int:
+        if entry.get("edit", entry)["kind"] == "LockNuclei":
+            crashes.append(crash())
+        return append(entry)
+
+    project.append = listen
+    later.finish()
+    project.append = append
+    assert len(slow.failures) == len(crashes) == 1
+    back = bring_back(crashes[0])
+    back.check()
+    assert back.failures == back.warnings == []
+    assert back.control.correction.locked == {ident}

@@ -89,7 +89,6 @@ def experiment_command(
     compared, source = read_matrix(matrix, seed or ()), matrix.read_bytes()
     chosen = chosen_images(find_annotated(folder), images or ())
     grouped = read_groups(groups, chosen) if groups else None
-    command = _command(matrix, folder, output, seed, images, groups)
     tiles = None if no_cache else cache or output / CACHE
     with Experiment(compared, chosen, output, groups=grouped, device=device) as experiment:
         failed = _run(
@@ -99,6 +98,7 @@ def experiment_command(
             quiet=quiet,
             debug=bool(ctx.find_root().params.get("debug")),
         )
+        command = _command(matrix, folder, output, seed, images, groups, experiment.device)
         for note in experiment.write(source, command):
             typer.echo(f"napari-sprout: warning: {note}", err=True)
         if not quiet:
@@ -140,7 +140,7 @@ def _run(
 def _line(message: Measured) -> str:
     place, scores = message.wanted.place, message.cell.scores
     altered = place.alteration
-    what = f" ({altered.kind} {altered.level:g})" if altered else ""
+    what = f" ({altered})" if altered else ""
     seed = "" if place.seed in (None, 0) else f", seed {place.seed}"
     return f"{place.image}{what}, {place.row}{seed}: AJI {scores.aji:.3f}, PQ {scores.pq:.3f}"
 
@@ -152,6 +152,7 @@ def _command(
     seeds: Sequence[int] | None,
     images: Sequence[str] | None,
     groups: Path | None,
+    device: str,
 ) -> str:
     words = ["napari-sprout", "experiment", str(matrix), str(folder), "-o", str(output)]
     for seed in seeds or ():
@@ -160,4 +161,5 @@ def _command(
         words += ["--images", name]
     if groups:
         words += ["--groups", str(groups)]
-    return shlex.join(words)
+    # "auto" would name another kind of device on another computer.
+    return shlex.join([*words, "--device", device])

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .settings import FeatureSettings
+from .tiles import TileGrid
 
 ENCODING_VERSION: Final = 1
 """To be raised by whoever changes what is fed to the encoder or how its answer is read."""
@@ -43,7 +43,7 @@ class EmbeddingStore(Protocol):
 
 
 def embedding_key(
-    rgb: NDArray[np.uint8], features: FeatureSettings, weights_sha256: str, device: torch.device
+    rgb: NDArray[np.uint8], grid: TileGrid, weights_sha256: str, device: torch.device
 ) -> str:
     """Return the hash of all that the embeddings of an image's tiles depend on.
 
@@ -51,8 +51,8 @@ def embedding_key(
     ----------
     rgb
         (H, W, 3) uint8 working image.
-    features
-        The encoder and how the tiles are cut.
+    grid
+        How the tiles are cut.
     weights_sha256
         SHA-256 of the encoder's weights.
     device
@@ -67,7 +67,7 @@ def embedding_key(
     facts = {
         "encoding": ENCODING_VERSION,
         "shape": rgb.shape,
-        "features": dataclasses.asdict(features),
+        "grid": dataclasses.asdict(grid),
         "weights": weights_sha256,
         "device": [device.type, *(_rounding() if device.type == "cpu" else ())],
         "packages": {name: version(name) for name in _PACKAGES},

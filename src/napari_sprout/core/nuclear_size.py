@@ -7,6 +7,7 @@ at much the same size.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Final
@@ -24,14 +25,20 @@ from .settings import PromptSettings
 SMOOTHING: Final = 0.5
 """Gaussian smoothing of the haematoxylin, um."""
 
+LEAST_AREA: Final = 6.0
+"""Of a nucleus, um^2."""
+
+SPLITTING: Final = PromptSettings(split_depth=0.1, smoothing=0.5, min_area=LEAST_AREA)
+"""How regions are split; whatever the settings of the prompts are or become."""
+
 LEAST_SOLIDITY: Final = 0.9
 """Regions that fill less of their convex hull are clumps or shreds."""
 
 LEAST_REGIONS: Final = 10
 """Fewer say nothing of a typical nucleus."""
 
-BLOCK: Final = 1024
-"""Side of the parts of a large image that are looked at, working pixels."""
+BLOCK: Final = 1536
+"""Largest side of the parts of a large image that are looked at, working pixels."""
 
 MOST_BLOCKS: Final = 4
 """How many of them are enough."""
@@ -99,11 +106,12 @@ def matched_tile(diameter: float, mpp: float) -> int:
 
 def _parts(tissue: NDArray[np.bool_]) -> Iterator[tuple[slice, slice]]:
     """Yield the whole of a small image, or a few parts of a large one that hold tissue."""
-    rows, columns = (
-        [slice(begin, begin + BLOCK) for begin in range(0, max(length - BLOCK // 2, 1), BLOCK)]
+    edges = (
+        np.linspace(0, length, math.ceil(length / BLOCK) + 1).round().astype(int).tolist()
         for length in tissue.shape
     )
-    blocks = [(row, column) for row in rows for column in columns]
+    rows, columns = ([slice(*pair) for pair in itertools.pairwise(cuts)] for cuts in edges)
+    blocks = list(itertools.product(rows, columns))
     shares = [np.count_nonzero(tissue[block]) for block in blocks]
     full = [block for block, share in zip(blocks, shares, strict=True) if 2 * share >= max(shares)]
     chosen = np.unique(np.linspace(0, len(full) - 1, MOST_BLOCKS).round().astype(int))
@@ -114,14 +122,13 @@ def _areas(
     haematoxylin: NDArray[np.float32], tissue: NDArray[np.bool_], mpp: float
 ) -> NDArray[np.int64]:
     """Return the areas in pixels of the dark convex regions."""
-    settings = PromptSettings()
     smoothed = smooth_within(haematoxylin, tissue, SMOOTHING / mpp)
     dark = tissue & (smoothed > otsu_threshold(smoothed, tissue))
-    labels = watershed_regions(dark, settings, mpp).labels
+    labels = watershed_regions(dark, SPLITTING, mpp).labels
     areas = []
     for value, where in enumerate(ndimage.find_objects(labels), 1):
         region = np.pad(labels[where] == value, 1)
         area = int(np.count_nonzero(region))
-        if area * mpp**2 >= settings.min_area and solidity(region) >= LEAST_SOLIDITY:
+        if area * mpp**2 >= LEAST_AREA and solidity(region) >= LEAST_SOLIDITY:
             areas.append(area)
     return np.array(areas, dtype=np.int64)

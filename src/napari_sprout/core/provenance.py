@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from ..errors import ImageError
 from .activation import Scan
 from .coordinates import MIN_SIDE, MPP_RANGE
 from .given import GivenNuclei
-from .outputs import PromptSet, Stains, WorkingImage
+from .outputs import Encoded, PromptSet, Stains, WorkingImage
 from .prototypes import Prototypes
 from .settings import Settings
 from .stages import Stage, needed
@@ -83,6 +84,8 @@ def describe(
     working: WorkingImage = outputs[Stage.IMAGE]
     prompts: PromptSet = outputs[Stage.PROMPTS]
     stains: Stains = outputs[Stage.STAIN]
+    encoded: Encoded | None = outputs.get(Stage.ENCODING)
+    diameter = stains.nuclear_diameter
     rho = None
     if prompts.step is not None:
         scan: Scan = outputs[Stage.ACTIVATION]
@@ -95,6 +98,8 @@ def describe(
         "stain_vectors": stains.vectors.matrix.T.tolist(),
         "stain_source": stains.vectors.source,
         "rho": rho,
+        "nuclear_diameter_um": None if math.isnan(diameter) else diameter,
+        "tile_px": encoded.tiles.grid.side if encoded else None,
         "nuclei_given": len(given) if given and settings.prompts.source == "given" else 0,
         "seed": settings.seed,
         "settings": settings.to_dict(),

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import hashlib
-import json
 import threading
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -27,7 +25,7 @@ from .outputs import Nuclei
 from .provenance import check_image, check_mpp, describe, warnings
 from .settings import Settings
 from .stage_keys import stage_keys
-from .stages import STAGES, Context, Stage, needed, tile_settings
+from .stages import STAGES, Context, Stage, needed, tile_grid
 
 _Inputs = tuple[Settings, tuple[PaintReference, ...], GivenNuclei | None]
 
@@ -291,18 +289,18 @@ class Session:
         self, settings: Settings, keys: dict[Stage, str]
     ) -> Generator[tuple[int, int], None, Any]:
         """Encode the tiles that the store of embeddings does not have, and let it have them."""
-        features = tile_settings(self._context(settings, keys))
-        self._tiles.belong_to(keys[Stage.IMAGE] + json.dumps(dataclasses.asdict(features)))
+        grid, name = tile_grid(self._context(settings, keys)), settings.features.segmenter
+        self._tiles.belong_to(f"{keys[Stage.IMAGE]} {name} {grid}")
         context = self._context(settings, keys)
 
         @cache
         def device() -> torch.device:
-            return torch.device(self._model_facts(features.segmenter)["device"])
+            return torch.device(self._model_facts(name)["device"])
 
         @cache
         def key() -> str:
-            weights = self._model_facts(features.segmenter)["weights_sha256"]
-            return embedding_key(context.working.rgb, features, weights, device())
+            weights = self._model_facts(name)["weights_sha256"]
+            return embedding_key(context.working.rgb, grid, weights, device())
 
         self._tiles.recall(key, device)
         output = yield from STAGES[Stage.ENCODING].make(context)

@@ -7,8 +7,13 @@ What the paper itself takes for each stands in :mod:`.presets`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
+from ..errors import SettingsError
 from .settings_fields import Group, setting
+
+SMALLEST_TILE: Final = 128
+"""px; smaller ones would take very long."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,13 @@ class FeatureSettings(Group):
     overlap: float = setting(
         0.5, "How much neighbouring tiles overlap.", low=0.0, high=0.75, advanced=True
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.tile < SMALLEST_TILE:
+            raise SettingsError(
+                f"Setting 'features.tile' must be 0 or at least {SMALLEST_TILE}, not {self.tile}."
+            )
 
 
 @dataclass(frozen=True)

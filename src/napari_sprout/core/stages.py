@@ -9,7 +9,7 @@ touches.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -31,7 +31,7 @@ from .prompt_sets import point_prompts, prompt_set
 from .proposals import stable_regions
 from .prototypes import Prototypes, fit_prototypes, token_share
 from .reference import ReferenceMasks, paint_reference, reference_masks
-from .settings import FeatureSettings, Settings
+from .settings import Settings
 from .stain import concentrations, optical_density, stain_vectors
 from .tiles import TileGrid
 from .tissue import tissue_mask
@@ -139,21 +139,20 @@ def make_reference(context: Context) -> Generator[Units, None, ReferenceMasks]:
     return paint_reference(found, context.painted, context.tissue, scale)
 
 
-def tile_settings(context: Context) -> FeatureSettings:
-    """Return how tiles are cut, with their side as it suits this image's nuclei."""
-    settings = context.settings.features
+def tile_grid(context: Context) -> TileGrid:
+    """Return where the tiles lie: as the settings say, or as suits this image's nuclei."""
+    settings, shape = context.settings.features, context.tissue.shape
     if settings.tile:
-        return settings
+        return TileGrid.over(shape, settings.tile, settings.overlap)
     stains: Stains = context.outputs[Stage.STAIN]
     side = matched_tile(stains.nuclear_diameter, context.working.scale.mpp)
-    return replace(settings, tile=side)
+    return TileGrid.over(shape, side, settings.overlap, even=True)
 
 
 def make_encoding(context: Context) -> Generator[Units, None, Encoded]:
     """Encode every tile that holds tissue, once, and stitch the features (paper 3.1)."""
     image, tissue = context.working.rgb, context.tissue
-    settings = tile_settings(context)
-    grid = TileGrid.over(tissue.shape, settings.tile, settings.overlap)
+    grid = tile_grid(context)
     wanted = [
         i
         for i, (y, x) in enumerate(grid.origins)
@@ -163,7 +162,7 @@ def make_encoding(context: Context) -> Generator[Units, None, Encoded]:
     for done, index in enumerate(wanted):
         yield done, len(wanted)
         _ = tiles[index]
-    return Encoded(tiles, features.stitch(tiles, wanted, settings.overlap))
+    return Encoded(tiles, features.stitch(tiles, wanted, context.settings.features.overlap))
 
 
 def make_prototypes(context: Context) -> Generator[Units, None, Prototypes]:

@@ -22,10 +22,16 @@ STRETCH: Final = 1.25
 
 
 def _origins(length: int, stride: int) -> list[int]:
+    """Return tile starts along one axis of `length` tokens; the last tile ends at the edge."""
+    last = length - EMBEDDING
+    return [*range(0, last, stride), last]
+
+
+def _even_origins(length: int, stride: int) -> list[int]:
     """Return tile starts along one axis of `length` tokens: the fewest, evenly spread."""
-    farthest = min(STRETCH * stride, EMBEDDING)
-    gaps = math.ceil((length - EMBEDDING) / farthest)
-    return [round(i * (length - EMBEDDING) / max(gaps, 1)) for i in range(gaps + 1)]
+    last = length - EMBEDDING
+    gaps = math.ceil(last / min(STRETCH * stride, EMBEDDING))
+    return [round(i * last / max(gaps, 1)) for i in range(gaps + 1)]
 
 
 @dataclass(frozen=True)
@@ -53,11 +59,23 @@ class TileGrid:
     origins: tuple[tuple[int, int], ...]
 
     @classmethod
-    def over(cls, shape: tuple[int, int], side: int, overlap: float) -> TileGrid:
+    def over(
+        cls, shape: tuple[int, int], side: int, overlap: float, *, even: bool = False
+    ) -> TileGrid:
         """Lay tiles of `side` px over an image of `shape`, overlapping by the fraction `overlap`.
 
-        They are spread evenly. The overlap is smaller than asked for, by less than a quarter
-        of the step, where one more row of tiles would be needed else.
+        Parameters
+        ----------
+        shape
+            (H, W) of the working image.
+        side
+            Working pixels.
+        overlap
+            Share of a tile, 0 to 1.
+        even
+            Spread the tiles evenly, and let them overlap by somewhat less than asked for (the
+            step between them grows by a quarter at most) where one more row of tiles would be
+            needed else. Without it all but the last overlap just as asked for.
 
         Raises
         ------
@@ -71,10 +89,9 @@ class TileGrid:
         token = side // EMBEDDING
         stride = max(1, round(EMBEDDING * (1 - overlap)))
         height, width = (max(EMBEDDING, -(-length // token)) for length in shape)
+        starts = _even_origins if even else _origins
         origins = tuple(
-            (y * token, x * token)
-            for y in _origins(height, stride)
-            for x in _origins(width, stride)
+            (y * token, x * token) for y in starts(height, stride) for x in starts(width, stride)
         )
         return cls(shape, (height * token, width * token), side, token, origins)
 

@@ -7,7 +7,8 @@ journal: ``act`` is the act's name and ``left`` the number of its parts still to
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Literal
@@ -71,16 +72,44 @@ def waiting_move(move: Move) -> dict[str, Any]:
 
 
 def left_over(project: Project) -> tuple[str, ...]:
-    """Return the names of the acts that a project's journal does not have in full, in order.
+    """Return the names of the acts that are still to be done, in order.
 
-    Acts are done in order, so whatever waited before one that is in the journal had come
-    to nothing, and the person was told.
+    Acts are done in order, so what waited before one that is in the journal is not to be
+    done any more: see :func:`come_to_nothing`.
     """
+    return _split(project)[1]
+
+
+def come_to_nothing(project: Project) -> tuple[str, ...]:
+    """Return the names of the acts that failed in full or in part, and nobody was told.
+
+    Acts that were done after them are in the journal: done now, they could take back what
+    the person did later.
+    """
+    counts = Counter(str(entry["act"]) for entry in _done_parts(project))
     known = _parts_left(project)
-    names = [str(entry.get("act")) for entry in project.waiting.earlier]
+    passed = set(_split(project)[0])
+    found = []
+    for entry in project.waiting.earlier:
+        act, edits = str(entry.get("act")), entry.get("edits")
+        whole = len(edits) if isinstance(edits, list) else 1
+        if act in passed and (counts[act] < whole or known[act] > 0):
+            found.append(act)
+    return tuple(found)
+
+
+def is_begun(project: Project, act: str) -> bool:
+    """Tell whether any part of an act is in the journal, and did not come to nothing."""
+    return any(entry["act"] == act for entry in _done_parts(project))
+
+
+def _split(project: Project) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the acts that waited and whose turn is past, and those that are to be done."""
+    known = _parts_left(project)
+    names = tuple(str(entry.get("act")) for entry in project.waiting.earlier)
     last = max((index for index, name in enumerate(names) if name in known), default=-1)
     first = last if last >= 0 and known[names[last]] > 0 else last + 1
-    return tuple(names[first:])
+    return names[:first], names[first:]
 
 
 def read_left_over(project: Project, act: str) -> LeftOver:
@@ -109,9 +138,22 @@ def read_left_over(project: Project, act: str) -> LeftOver:
 
 
 def _parts_left(project: Project) -> dict[str, int]:
-    """Return the acts that are in the journal, and how many parts of each are not."""
-    parts = (entry for entry in project.entries if "act" in entry)
-    return {str(entry["act"]): int(entry.get("left", 0)) for entry in parts}
+    """Return the acts that are in the journal, and how many parts of each are still to come."""
+    return {str(entry["act"]): int(entry.get("left", 0)) for entry in _done_parts(project)}
+
+
+def _done_parts(project: Project) -> Iterator[Mapping[str, Any]]:
+    """Yield the parts of acts that are in the journal and did not come to nothing."""
+    entries = project.entries
+    failed = _failed(entries)
+    for number, entry in enumerate(entries, 1):
+        if "act" in entry and number not in failed:
+            yield entry
+
+
+def _failed(entries: Iterable[Mapping[str, Any]]) -> set[Any]:
+    """Return the numbers of the entries that came to nothing."""
+    return {entry.get("entry") for entry in entries if entry.get("kind") == "failed"}
 
 
 def count_acts(entries: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[int]]:
@@ -129,7 +171,7 @@ def count_acts(entries: Iterable[Mapping[str, Any]]) -> tuple[list[int], list[in
         what the next redo brings back.
     """
     numbered = list(enumerate(entries, 1))
-    failed = {entry.get("entry") for _, entry in numbered if entry.get("kind") == "failed"}
+    failed = _failed(entry for _, entry in numbered)
     steps = [
         (entry["kind"], entry.get("act", number))
         for number, entry in numbered

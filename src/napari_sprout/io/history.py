@@ -2,7 +2,8 @@
 
 Kinds of entries:
 
-- ``{"kind": "run", "settings": {...}, "software": name}``
+- ``{"kind": "run", "settings": {...}, "software": name, "outcome": {...}}``; "outcome", which
+  version 0.1.0 did not write, says what it came to, see :mod:`.outcome`
 - ``{"kind": "edit", "edit": {...}}``, see :mod:`napari_sprout.core.edits`
 - ``{"kind": "undo"}`` and ``{"kind": "redo"}``
 - ``{"kind": "failed", "entry": n}``: entry n was written down but came to nothing
@@ -23,7 +24,6 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any, Final, TypeVar, cast
 
-from .._version import __version__
 from ..core.correction import Change, Correction
 from ..core.edits import Edit, edit_from_json, edit_to_json
 from ..core.session import Progress, Session
@@ -32,10 +32,10 @@ from ..core.stages import Stage
 from ..errors import ProjectError, SproutError, StoppedError, warn
 from ..models.protocols import PromptableSegmenter
 from .acts import Part, left_over
+from .outcome import SOFTWARE, check_outcome, outcome_of
 from .project import Project
 
 _T = TypeVar("_T")
-_SOFTWARE: Final = f"napari-sprout {__version__}"
 # A run takes about as long as this many edits.
 _RUN_SHARE: Final = 50
 
@@ -106,7 +106,8 @@ def _run(
 def _keep_run(project: Project, correction: Correction, tell: Callable[[str], None]) -> None:
     """Write down the run that made the present result."""
     settings = correction.state.ground.settings.to_dict()
-    entry = {"kind": "run", "settings": settings, "software": _SOFTWARE}
+    outcome = outcome_of(correction)
+    entry = {"kind": "run", "settings": settings, "software": SOFTWARE, "outcome": outcome}
     project.keep_alone(correction)
     try:
         project.append(entry)
@@ -242,14 +243,16 @@ def replay(
     Raises
     ------
     ProjectError
-        If an entry cannot be done again, naming it.
+        If an entry cannot be done again, naming it; or if a run comes to other nuclei
+        than those that were corrected: then no later entry was done.
 
     Warns
     -----
     SproutWarning
-        If another version of the program ran the stages, if the program died in the
-        middle of the last change and that turns out to be impossible, or if there are
-        changes that still wait to be done: they are not in the result.
+        If another version of the program ran the stages and did not write down what they
+        came to, if outlines differ on this computer, if the program died in the middle of
+        the last change and that turns out to be impossible, or if there are changes that
+        still wait to be done: they are not in the result.
     """
     session = Session(
         project.image.rgb, project.settings, mpp=project.mpp, device=device, segmenter=segmenter
@@ -291,6 +294,7 @@ def replaying(
     entries = project.entries
     failed = {entry.get("entry") for entry in entries if entry.get("kind") == "failed"}
     _tell_of_version(project, tell)
+    doubts: set[str] = set()
     shares = [_RUN_SHARE if entry.get("kind") == "run" else 1 for entry in entries]
     whole, done = sum(shares), 0
     for number, (entry, share) in enumerate(zip(entries, shares, strict=True), 1):
@@ -300,12 +304,18 @@ def replaying(
         except StoppedError:
             raise
         except SproutError as exc:
-            if number < len(entries):
+            # A run was written down when it was finished, so it was not impossible.
+            if number < len(entries) or entry.get("kind") == "run":
                 raise ProjectError(
                     f"Entry {number} of {len(entries)} of '{project.folder}' cannot be done again: "
                     f"{exc}"
                 ) from exc
             _leave_out(project, number, exc, tell)
+        if entry.get("kind") == "run" and number not in failed:
+            doubt = check_outcome(project, entry, correction)
+            if doubt is not None and doubt not in doubts:
+                doubts.add(doubt)
+                tell(doubt)
         done += share
         if number == len(entries):
             # Before the last step is told: whoever stops there has all of it.
@@ -351,9 +361,11 @@ def _leave_out(
 
 
 def _tell_of_version(project: Project, tell: Callable[[str], None]) -> None:
-    makers = {str(entry["software"]) for entry in project.entries if "software" in entry}
-    if others := sorted(makers - {_SOFTWARE}):
+    unchecked = (entry for entry in project.entries if "outcome" not in entry)
+    makers = {str(entry["software"]) for entry in unchecked if "software" in entry}
+    if others := sorted(makers - {SOFTWARE}):
         tell(
-            f"The project '{project.folder}' was made with {', '.join(others)}; with "
-            f"{_SOFTWARE} its labels may differ."
+            f"The project '{project.folder}' was made with {', '.join(others)}, and whether "
+            f"{SOFTWARE} draws the same nuclei cannot be checked; see that your corrections are "
+            "where you made them."
         )

@@ -1,16 +1,16 @@
 """What a person did that waits for other work to end: on disk before its turn comes.
 
 ``waiting.jsonl`` lies in the project folder while anything waits. Its lines are sealed
-as the journal's are; each says what is to be done, and by which act of the person. What
-has been done of an act is in the journal, under the same name: an act is never done
-twice, whenever the program dies.
+as the journal's are; each says what is to be done, and by which act of the person, or
+that an act came to nothing and the person knows. What has been done of an act is in the
+journal, under the same name: an act is never done twice, whenever the program dies.
 """
 
 from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
@@ -60,7 +60,7 @@ class Waiting:
         self._closed = False
         self._file = self._opened(tell)
         entries = () if self._file is None else self._file.entries
-        self._earlier = {str(entry.get("act")): entry for entry in entries}
+        self._earlier = _unsettled(entries)
         self._later: set[str] = set()
 
     @property
@@ -104,22 +104,30 @@ class Waiting:
             self._later.add(act)
             return act
 
-    def settle(self, *acts: str) -> None:
+    def settle(self, *acts: str, told: bool = False) -> None:
         """Note that acts wait no more: each is in the journal, or was said to be impossible.
 
         Parameters
         ----------
         acts
             Their names; the file is emptied when none is left.
+        told
+            Whether they are not in the journal in full, and the person knows: then that is
+            written down. On a full disk they may be found there again after a crash.
         """
         with self._lock:
-            for act in acts:
+            settled = [act for act in acts if act in self._earlier or act in self._later]
+            for act in settled:
                 self._earlier.pop(act, None)
                 self._later.discard(act)
-            if not (self._earlier or self._later or self._closed or self._file is None):
-                # What cannot be taken out is found in the journal when it is read again.
-                with suppress(SproutError):
+            if self._closed or self._file is None:
+                return
+            with suppress(SproutError):
+                if not (self._earlier or self._later):
                     self._file.clear()
+                    return
+                for act in settled if told else ():
+                    self._file.append({"act": act, "told": True})
 
     def close(self) -> None:
         """Close the file, and take it away if nothing waits; harmless if done already."""
@@ -153,3 +161,15 @@ class Waiting:
             with suppress(OSError):
                 self.path.replace(aside)
         return None
+
+
+def _unsettled(entries: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the acts that wait or are in the journal, in order."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for entry in entries:
+        act = str(entry.get("act"))
+        if entry.get("told"):
+            found.pop(act, None)
+        else:
+            found[act] = entry
+    return found

@@ -18,7 +18,9 @@ from ..io.acts import (
     LeftOver,
     Move,
     Part,
+    come_to_nothing,
     count_acts,
+    is_begun,
     left_over,
     read_left_over,
     waiting_edits,
@@ -27,6 +29,10 @@ from ..io.acts import (
 from ..io.project import Project
 
 _LOG: Final = logging.getLogger(__name__)
+_PASSED: Final = (
+    "A change that you made shortly before the program ended came to nothing, and what you did "
+    "after it was done without it; look whether you miss it, and make it again."
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,11 +102,14 @@ class Acts:
             Its name.
         failed
             Whether any of it came to nothing. If nobody could be told, it goes on
-            waiting, for when the project is opened again.
+            waiting, for when the project is opened again; so does an undo that found
+            nothing to undo, since what it was to undo may be waiting, too.
         """
-        untold = failed and self._unseen.is_set()
-        if self._project is not None and act is not None and not untold:
-            self._project.waiting.settle(act)
+        if self._project is None or act is None:
+            return
+        in_vain = failed or not is_begun(self._project, act)
+        if not (in_vain and self._unseen.is_set()):
+            self._project.waiting.settle(act, told=in_vain)
 
     def apply(self, edits: Sequence[Edit], act: str | None = None) -> Iterator[Change | Failure]:
         """Do the edits of one act; those that are impossible are left out."""
@@ -163,17 +172,23 @@ class Acts:
             return
         left = left_over(project)
         earlier = {str(entry.get("act")) for entry in project.waiting.earlier}
+        for act in come_to_nothing(project):
+            yield _PASSED
+            project.waiting.settle(act, told=True)
         project.waiting.settle(*earlier.difference(left))
         for act in left:
+            told = False
             self._done, self._undone = count_acts(project.entries)
             try:
                 for failure in self._do(read_left_over(project, act)):
+                    told = True
                     yield _too_late(failure.error)
             except (OutputError, StoppedError):
                 raise
             except SproutError as error:
+                told = True
                 yield _too_late(error)
-            project.waiting.settle(act)
+            project.waiting.settle(act, told=told)
         self._done, self._undone = count_acts(project.entries)
 
     def _do(self, left: LeftOver) -> Iterator[Failure]:

@@ -11,6 +11,7 @@ from typer.testing import CliRunner, Result
 import fakes
 from napari_sprout.cli.main import app
 from napari_sprout.core.synthetic import synthetic_he
+from napari_sprout.io.experiment import workers
 from napari_sprout.io.labels import write_labels
 from napari_sprout.models import weights
 
@@ -54,6 +55,8 @@ def matrix(tmp_path: Path) -> Path:
 def fake(monkeypatch: pytest.MonkeyPatch) -> fakes.FakeSegmenter:
     made = fakes.FakeSegmenter()
     monkeypatch.setattr(weights, "load_segmenter", lambda *_: made)
+    # Small images gain nothing from threads, which get in the way of tests run beside.
+    monkeypatch.setattr(workers, "cores", lambda: 1)
     return made
 
 

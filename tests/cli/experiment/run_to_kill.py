@@ -10,9 +10,11 @@ import sys
 import time
 
 from napari_sprout.cli.main import app
+from napari_sprout.io.experiment import workers
 from napari_sprout.models import weights
 
 fake = runpy.run_path(sys.argv[1])["FakeSegmenter"]()
 fake.on_decode = lambda: time.sleep(0.2)
 weights.load_segmenter = lambda *_: fake
+workers.cores = lambda: 1
 app(sys.argv[2:])

@@ -17,6 +17,8 @@ def test_everything_is_written(experiment, tmp_path, matrix):
     names = ("soft", "hard", "reference.fraction = 0.4", "Otsu + watershed")
     assert all(f"| {name} |" in table for name in names)
     assert f"napari-sprout experiment {matrix}" in table
+    # Where was computed is part of what a measurement is.
+    assert "--device cpu`" in table
     with (out / "images.csv").open(encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == 10
     assert (out / "matrix.toml").read_text(encoding="utf-8") == MATRIX

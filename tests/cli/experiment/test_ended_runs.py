@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import subprocess
 import sys
@@ -91,7 +92,7 @@ def test_a_process_that_is_ended_from_outside_is_told_and_the_next_image_begun(
     in_two_processes, tmp_path, monkeypatch
 ):
     # Each process ends at once, without an answer; a fork of this one is begun soonest.
-    monkeypatch.setattr(workers, "_serve", print)
+    monkeypatch.setattr(workers, "_serve", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     monkeypatch.setattr(workers, "get_context", lambda _: multiprocessing.get_context("fork"))
     result = in_two_processes()
     assert result.exit_code == 1

@@ -8,6 +8,7 @@ import skimage.io
 
 from fakes import FakeSegmenter
 from napari_sprout.core.synthetic import SyntheticImage, synthetic_he
+from napari_sprout.io.experiment import workers
 from napari_sprout.io.experiment.matrix import Matrix, read_matrix
 from napari_sprout.io.experiment.measure import Failed, Measured
 from napari_sprout.io.experiment.plan import Task
@@ -53,6 +54,8 @@ def matrix(tmp_path: Path) -> Callable[..., Matrix]:
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeSegmenter:
     made = FakeSegmenter()
     monkeypatch.setattr(weights, "load_segmenter", lambda *_: made)
+    # Small images gain nothing from threads, which get in the way of tests run beside.
+    monkeypatch.setattr(workers, "cores", lambda: 1)
     return made
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
+from importlib.metadata import version
+from itertools import groupby
 
 import numpy as np
 import pytest
@@ -84,6 +86,21 @@ def test_rows_that_share_stages_are_measured_one_after_the_other(opened, matrix,
     assert order in (sorted(order), sorted(order, reverse=True))
 
 
+def test_seeds_and_stains_do_not_part_rows_whose_tiles_are_cut_alike(matrix, images):
+    text = "".join(
+        f'[[row]]\nname = "{stain} {tile} {glass}"\nsettings = {{ stain.method = "{stain}", '
+        f"tissue.mask_non_tissue = {glass}, features.tile = {tile} }}\n"
+        for stain in ("fixed", "macenko")
+        for tile in (0, 128)
+        for glass in ("true", "false")
+    )
+    cells = cells_of(matrix(text, seeds=(0, 1, 2, 3)), images[:1], "cpu")
+    (task,) = tasks_for(cells, images, ())
+    assert len(task.cells) == 32
+    sides = [side for side, _ in groupby(task.cells, lambda w: w.settings.features.tile)]
+    assert sorted(sides) == [0, 128]
+
+
 def test_running_again_measures_nothing_and_keeps_everything(opened, matrix, fake):
     first = opened(matrix(TWO))
     assert (first.total, first.left) == (4, 4)
@@ -118,6 +135,13 @@ def test_another_state_of_the_program_measures_again(opened, matrix, monkeypatch
     measured(opened(matrix(TWO)))
     monkeypatch.setattr(plan, "program_state", lambda: "0.0 later")
     assert opened(matrix(TWO)).left == 4
+
+
+@pytest.mark.parametrize("package", ["torch", "scikit-learn", "segment-anything"])
+def test_another_version_of_a_library_measures_again(opened, matrix, monkeypatch, package):
+    measured(opened(matrix("baseline = true\n" + TWO)))
+    monkeypatch.setattr(plan, "version", lambda name: version(name) + "x" * (name == package))
+    assert opened(matrix("baseline = true\n" + TWO)).left == 6
 
 
 def test_the_state_of_the_program_follows_the_code_that_measures(monkeypatch):

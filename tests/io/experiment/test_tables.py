@@ -53,7 +53,7 @@ def results(compared: Matrix, groups=None, missing=()) -> Results:
             aji = AJI[row, seed][IMAGES.index(image)] - (0.1 if alteration else 0.0)
             scores = Scores(aji, aji - 0.1, 0.5, 0.75, 0.8, 10, 20 + IMAGES.index(image), 9)
             quality = None if seed is None else PromptQuality(0.5 + 0.1 * seed, math.nan, 0.25, 2.0)
-            if (image, row) not in missing:
+            if not {(image, row), (image, row, alteration)} & set(missing):
                 finished[key] = Cell(key, scores, quality, 2.0, 30.0)
     return Results(compared, places, finished, IMAGES, groups)
 
@@ -116,6 +116,12 @@ def test_what_is_missing_is_said_and_counted(table):
     assert "**3 of 9 measurements are missing**" in text
     assert "ours: a; Otsu + watershed: c" in text
     assert rows("ours")[0][1] == "0.700 (0.650 to 0.750)"
+
+
+def test_it_is_said_which_alterations_are_missing(table):
+    missing = {("a", "ours", BLUR), ("b", "ours"), ("c", BASELINE, None)}
+    text, _ = table(results(matrix(alterations=(BLUR, Alteration("jpeg", 10))), missing=missing))
+    assert "ours: a (blur 2), b; Otsu + watershed: c (unaltered)." in text
 
 
 def test_a_row_without_any_cell_has_no_numbers(table):

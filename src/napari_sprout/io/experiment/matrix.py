@@ -78,6 +78,10 @@ class Alteration:
     kind: str
     level: float
 
+    def __str__(self) -> str:
+        """Return its name in sentences: "blur 2"."""
+        return f"{self.kind} {self.level:g}"
+
 
 @dataclass(frozen=True)
 class Matrix:

@@ -7,9 +7,11 @@ import hashlib
 import json
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from ...core.provenance import DECISIVE_PACKAGES
 from ...core.settings import Settings
 from ...core.stage_keys import stage_keys
 from ...core.stages import Stage
@@ -18,10 +20,9 @@ from ..pairing import Annotated
 from .matrix import Alteration, Matrix, Row
 from .program import program_state
 
-# The encoding, which takes longest, is remade least often.
 _SORTED_BY: Final = (
-    *(Stage.IMAGE, Stage.TISSUE, Stage.ENCODING, Stage.STAIN, Stage.REFERENCE),
-    *(Stage.PROTOTYPES, Stage.ACTIVATION, Stage.PROMPTS, Stage.MASKS, Stage.NUCLEI),
+    *(Stage.TISSUE, Stage.STAIN, Stage.REFERENCE, Stage.ENCODING, Stage.PROTOTYPES),
+    *(Stage.ACTIVATION, Stage.PROMPTS, Stage.MASKS, Stage.NUCLEI),
 )
 
 
@@ -105,8 +106,10 @@ def cells_of(
         If there is no such device.
     """
     kind = resolve_device(device).type
+    packages = {name: version(name) for name in DECISIVE_PACKAGES}
+    shared = {"program": program_state(), "packages": packages}
     choices = [
-        (row, seed, settings, _facts(settings, kind))
+        (row, seed, settings, shared | _facts(settings, kind))
         for row in matrix.rows
         for seed, settings in _choices(row, matrix.seeds)
     ]
@@ -124,11 +127,10 @@ def cells_of(
 
 
 def _facts(settings: Settings | None, device: str) -> dict[str, Any]:
-    facts: dict[str, Any] = {"program": program_state()}
-    if settings is not None:
-        weights = weights_sha256(settings.features.segmenter)
-        facts |= {"settings": settings.to_dict(), "weights": weights, "device": device}
-    return facts
+    if settings is None:
+        return {}
+    weights = weights_sha256(settings.features.segmenter)
+    return {"settings": settings.to_dict(), "weights": weights, "device": device}
 
 
 def tasks_for(
@@ -160,8 +162,11 @@ def tasks_for(
 def _order(wanted: Wanted) -> tuple[str, ...]:
     if wanted.settings is None:
         return ()
-    keys = stage_keys(wanted.settings)
-    return (wanted.settings.features.segmenter, *(keys[stage] for stage in _SORTED_BY))
+    # Tiles, which take longest, are encoded anew for other pixels or when cut another way. The
+    # key of their stage would not do: where the stain decides how they are cut, it holds the seed.
+    features, keys = wanted.settings.features, stage_keys(wanted.settings)
+    cut = json.dumps(dataclasses.asdict(features), sort_keys=True)
+    return (features.segmenter, keys[Stage.IMAGE], cut, *(keys[stage] for stage in _SORTED_BY))
 
 
 def _sha256(path: Path) -> str:

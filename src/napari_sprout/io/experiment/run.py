@@ -11,6 +11,7 @@ from typing import Final
 
 from ...core.settings_fields import nearest
 from ...errors import OutputError, ProjectError, SettingsError, SproutError
+from ...models.weights import resolve_device
 from ..atomic import replacing, writable_folder
 from ..lock import FolderLock
 from ..pairing import Annotated
@@ -49,6 +50,11 @@ class Experiment:
     device
         Where to compute.
 
+    Attributes
+    ----------
+    device
+        The kind of device, on which measurements depend: "cpu", "cuda" or "mps".
+
     Raises
     ------
     SproutError
@@ -69,6 +75,7 @@ class Experiment:
         self._images = list(images)
         self._groups = groups
         self._device = device
+        self.device = resolve_device(device).type
         self._places = cells_of(matrix, images, device)
         self._lock = _locked(self.folder)
         try:
@@ -107,7 +114,8 @@ class Experiment:
         Parameters
         ----------
         processes
-            How many to spread the work over.
+            How many to spread the work over. The processor's cores are shared out among so
+            many, however few are kept busy, since the number of threads moves the last digits.
         cache
             The folder of encoded tiles; None for none.
         debug
@@ -120,12 +128,12 @@ class Experiment:
 
         Raises
         ------
-        OutputError
-            If a finished cell cannot be written.
+        SproutError
+            If a finished cell cannot be written, or a process cannot be set up.
         """
         tasks = tasks_for(self._places, self._images, self._file.cells)
         setup = Setup(self._device, cache, debug=debug)
-        with closing(run_tasks(tasks, setup, min(processes, len(tasks)))) as messages:
+        with closing(run_tasks(tasks, setup, processes)) as messages:
             for message in messages:
                 if isinstance(message, Measured):
                     self._file.append(message.cell, message.wanted.place.about())

@@ -144,9 +144,21 @@ class Results:
         return Spread.of(found).mean
 
     def missing(self) -> dict[str, list[str]]:
-        """Return for every row that lacks cells the images it lacks, each once, in order."""
-        found: dict[str, dict[str, None]] = {}
+        """Return for every row that lacks cells the images it lacks, each once, in order.
+
+        An image that is not lacking in every alteration is followed by those in which it
+        is: "case1 (unaltered, blur 2)".
+        """
+        found: dict[str, dict[str, dict[Alteration | None, None]]] = {}
         for place, cell in self.places.items():
             if cell is None:
-                found.setdefault(place.row, {})[place.image] = None
-        return {row: list(images) for row, images in found.items()}
+                found.setdefault(place.row, {}).setdefault(place.image, {})[place.alteration] = None
+        return {
+            row: [self._lacking(image, tuple(lacking)) for image, lacking in images.items()]
+            for row, images in found.items()
+        }
+
+    def _lacking(self, image: str, lacking: Sequence[Alteration | None]) -> str:
+        if set(lacking) == {None, *self.matrix.alterations}:
+            return image
+        return f"{image} ({', '.join(str(made or 'unaltered') for made in lacking)})"

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
@@ -18,6 +19,7 @@ import cv2
 import torch
 from threadpoolctl import threadpool_limits
 
+from ...errors import SproutError
 from ...models import weights
 from ...models.protocols import PromptableSegmenter
 from ..embeddings import DEFAULT_LIMIT, EmbeddingCache
@@ -48,15 +50,12 @@ class Setup:
         Where to compute.
     cache
         The folder of encoded tiles; None for none.
-    threads
-        How many of them a process uses; None to leave it to the libraries.
     debug
         Show the traceback of every error.
     """
 
     device: str = "auto"
     cache: Path | None = None
-    threads: int | None = None
     debug: bool = False
 
 
@@ -77,6 +76,13 @@ def usual_processes(device: str) -> int:
     """
     on_cpu = weights.resolve_device(device).type == "cpu"
     return min(cores(), _MOST_PROCESSES) if on_cpu else 1
+
+
+@dataclass(frozen=True)
+class _Fault:
+    """Why a process could not be set up."""
+
+    text: str
 
 
 class _Worker:
@@ -117,24 +123,45 @@ def run_tasks(
     setup
         How.
     processes
-        How many to start; with 1 none is.
+        How many to start at most; with 1 none is. The cores are shared out among so
+        many even if there are fewer tasks: a run that is resumed rounds as before.
 
     Yields
     ------
     Measured, Failed or Note
         Every cell of every task is in one of the former two.
+
+    Raises
+    ------
+    SproutError
+        If a process cannot be set up.
     """
+    threads = max(1, cores() // processes)
     if processes > 1:
-        share = max(1, cores() // processes)
-        crew = _Crew(Setup(setup.device, setup.cache, share, setup.debug))
+        crew = _Crew(setup, threads)
         try:
             yield from crew.run(tasks, processes)
         finally:
             crew.end()
         return
-    worker = _Worker(setup)
-    for task in tasks:
-        yield from worker.run(task)
+    with _threads(threads):
+        worker = _Worker(setup)
+        for task in tasks:
+            yield from worker.run(task)
+
+
+@contextmanager
+def _threads(number: int) -> Iterator[None]:
+    """Let the libraries use so many threads, and afterwards as many as before."""
+    before = torch.get_num_threads(), cv2.getNumThreads()
+    try:
+        torch.set_num_threads(number)
+        cv2.setNumThreads(number)
+        with threadpool_limits(number):
+            yield
+    finally:
+        torch.set_num_threads(before[0])
+        cv2.setNumThreads(before[1])
 
 
 @dataclass
@@ -148,8 +175,8 @@ class _Hand:
 class _Crew:
     """Processes that are each given a task at a time."""
 
-    def __init__(self, setup: Setup) -> None:
-        self._setup = setup
+    def __init__(self, setup: Setup, threads: int) -> None:
+        self._work = setup, threads
         self._hands: dict[Connection, _Hand] = {}
 
     def run(self, tasks: Sequence[Task], processes: int) -> Iterator[Message]:
@@ -164,7 +191,7 @@ class _Crew:
     def _start(self, task: Task) -> None:
         context = get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_serve, args=(theirs, self._setup), daemon=True)
+        process = context.Process(target=_serve, args=(theirs, *self._work), daemon=True)
         process.start()
         # With our copy closed, the end of the process is the end of the connection.
         theirs.close()
@@ -186,6 +213,9 @@ class _Crew:
             if waiting:
                 self._start(waiting.popleft())
             return
+        if isinstance(message, _Fault):
+            # Every other process would end in the same way.
+            raise SproutError(message.text)
         if message != _DONE:
             if isinstance(message, Measured):
                 hand.left.pop(message.wanted.key, None)
@@ -202,13 +232,8 @@ class _Crew:
         """Account for the cells of a process that has ended in the middle of its task."""
         hand = self._dismiss(connection)
         if hand.left:
-            image = next(iter(hand.left.values())).place.image
-            yield Failed(
-                tuple(hand.left.values()),
-                f"The process that worked on '{image}' was ended from outside (exit code "
-                f"{hand.process.exitcode}), perhaps for want of memory; give fewer --processes "
-                "and run the command again.",
-            )
+            cells = tuple(hand.left.values())
+            yield Failed(cells, _ended(cells[0].place.image, hand.process.exitcode))
 
     def _dismiss(self, connection: Connection) -> _Hand:
         hand = self._hands.pop(connection)
@@ -224,16 +249,45 @@ class _Crew:
             self._dismiss(connection)
 
 
-def _serve(connection: Connection, setup: Setup) -> None:
+def _ended(image: str, code: int | None) -> str:
+    """Return the sentence on a process that has ended without a word."""
+    who = f"The process that worked on '{image}'"
+    # Python itself ends with nothing else.
+    if code in (0, 1):
+        return (
+            f"{who} stopped by itself (exit code {code}); this is a fault in the program, "
+            "'napari-sprout --debug experiment ... --processes 1' shows where."
+        )
+    return (
+        f"{who} was ended from outside (exit code {code}), perhaps for want of memory; give "
+        "fewer --processes and run the command again."
+    )
+
+
+def _serve(connection: Connection, setup: Setup, threads: int) -> None:
     """Carry out the tasks that come through a connection, until it is closed."""
     # Ctrl-C reaches every process of a terminal; the one that started this one decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if setup.threads is not None:
-        torch.set_num_threads(setup.threads)
-        cv2.setNumThreads(setup.threads)
-    with threadpool_limits(setup.threads), suppress(EOFError, OSError):
-        worker = _Worker(setup)
+    with _threads(threads), suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        try:
+            worker = _Worker(setup)
+        except Exception as error:
+            if setup.debug:
+                traceback.print_exception(error)
+            connection.send(_Fault(_unready(error)))
+            return
         while True:
             for message in worker.run(connection.recv()):
                 connection.send(message)
             connection.send(_DONE)
+
+
+def _unready(error: Exception) -> str:
+    """Return the sentence on what went wrong before any image was looked at."""
+    if isinstance(error, SproutError):
+        return str(error)
+    return (
+        f"A process could not be set up because of an unexpected {type(error).__name__} "
+        f"({error}); this is a fault in the program, 'napari-sprout --debug experiment ...' "
+        "shows where."
+    )
