@@ -24,7 +24,7 @@ from .tiles import TileGrid
 ENCODING_VERSION: Final = 1
 """To be raised by whoever changes what is fed to the encoder or how its answer is read."""
 # Those whose version can change an embedding.
-_PACKAGES: Final = ("numpy", "opencv-python-headless", "timm", "torch")
+_PACKAGES: Final = ("numpy", "opencv-python-headless", "segment-anything", "timm", "torch")
 
 
 class EmbeddingStore(Protocol):
