@@ -56,8 +56,8 @@ class FakeSegmenter:
         pixels = (places + 0.5) * side / (TOKENS * VALUES_PER_TOKEN) - 0.5
         apart = pixels - prompts.points[:, 0, :, None]
         distance = torch.hypot(apart[:, 0, :, None], apart[:, 1, None, :])
-        radii = self.radius * torch.tensor([1.0, 0.7, 0.9, 1.1])
+        radii = self.radius * torch.tensor([1.0, 0.7, 0.9, 1.4])
         # Answers differ in quality by where they are, so that overlapping ones compete.
         place = (0.37 * prompts.points[:, 0, 0] + 0.11 * prompts.points[:, 0, 1]) % 1
-        iou = 0.7 + 0.1 * place[:, None] + torch.tensor([0.0, 0.05, 0.1, 0.02])
+        iou = 0.7 + 0.1 * place[:, None] + torch.tensor([0.0, 0.05, 0.1, -0.15])
         return MaskBatch(radii[None, :, None, None] - distance[:, None], iou.float())

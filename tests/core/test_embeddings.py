@@ -136,8 +136,8 @@ def changed_pixel():
     return other
 
 
-def grid(*changes, **more):
-    return TileGrid.over((400, 500), *changes, **more)
+def grid(*changes):
+    return TileGrid.over((400, 500), *changes)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def grid(*changes, **more):
         (IMAGE.reshape(500, 400, 3), GRID, "f" * 64, CPU),
         (IMAGE, grid(256, 0.5), "f" * 64, CPU),
         (IMAGE, grid(192, 0.25), "f" * 64, CPU),
-        (IMAGE, grid(192, 0.5, even=True), "f" * 64, CPU),
+        (IMAGE, TileGrid.about((400, 500), 192, 0.5), "f" * 64, CPU),
         (IMAGE, GRID, "e" * 64, CPU),
         (IMAGE, GRID, "f" * 64, torch.device("cuda")),
     ],

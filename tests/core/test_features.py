@@ -53,7 +53,7 @@ def test_the_encoder_is_not_even_fetched_before_a_tile_needs_it():
     grid = TileGrid.over(SHAPE, 128, 0.5)
     known = {i: torch.zeros(3, 64, 64) for i in range(len(grid.origins))}
     tiles = TileEmbeddings(grid, random_image(), never, known)
-    stitch(tiles, range(len(grid.origins)), 0.5)
+    stitch(tiles, range(len(grid.origins)))
 
 
 def test_embeddings_made_earlier_are_used(fake):
@@ -77,7 +77,7 @@ def test_a_tile_sees_its_own_part_of_the_image(fake):
 def test_stitched_features_are_those_of_the_whole_image(fake, overlap, side):
     tiles, _ = embeddings(fake, overlap, side=side)
     grid = tiles.grid
-    features = stitch(tiles, range(len(grid.origins)), overlap)
+    features = stitch(tiles, range(len(grid.origins)))
     assert fake.encoded == len(grid.origins)
     h, w = grid.tokens
     blocks = grid.pad(random_image()).reshape(h, grid.token, w, grid.token, 3).astype(float)
@@ -90,7 +90,7 @@ def test_stitched_features_are_those_of_the_whole_image(fake, overlap, side):
 def test_tokens_that_no_tile_covers_are_zero(fake):
     tiles, _ = embeddings(fake)
     grid = tiles.grid
-    features = stitch(tiles, [0, 3], 0.5)
+    features = stitch(tiles, [0, 3])
     assert fake.encoded == 2
     covered = np.zeros(grid.tokens, dtype=bool)
     for index in (0, 3):
@@ -103,7 +103,7 @@ def test_tokens_that_no_tile_covers_are_zero(fake):
 
 def test_without_tiles_there_are_no_features(fake):
     tiles, _ = embeddings(fake)
-    assert stitch(tiles, [], 0.5).shape == (0, *tiles.grid.tokens)
+    assert stitch(tiles, []).shape == (0, *tiles.grid.tokens)
     assert fake.encoded == 0
 
 
@@ -113,7 +113,7 @@ def test_one_tile_fades_into_the_next(overlap):
     assert len(grid.origins) == 2
     numbered = Numbered()
     tiles = TileEmbeddings(grid, random_image((128, grid.shape[1])), lambda: numbered, {})
-    across = stitch(tiles, [0, 1], overlap)[0, 30].numpy()
+    across = stitch(tiles, [0, 1])[0, 30].numpy()
     start = grid.origins[1][1] // grid.token
     assert (across[:start] == 0).all()
     assert (across[64:] == 1).all()
@@ -126,17 +126,12 @@ def test_one_tile_fades_into_the_next(overlap):
     assert np.diff(across).max() <= 4 / len(inside)
 
 
-@pytest.mark.parametrize("overlap", OVERLAPS)
-def test_blending_weights_are_positive_symmetric_and_highest_in_the_middle(overlap):
-    weights = blending_weights(64, overlap).numpy()
+def test_blending_weights_are_positive_symmetric_and_highest_in_the_middle():
+    weights = blending_weights(64).numpy()
     assert weights.shape == (64, 64)
     assert (weights > 0).all()
     np.testing.assert_array_equal(weights, weights[::-1])
     np.testing.assert_array_equal(weights, weights.T)
-    assert weights[32, 32] == weights.max() <= 1
+    assert weights[32, 32] == weights.max()
     assert (weights[0] == weights[0].min()).any()
     assert (np.diff(weights[32, :32]) >= 0).all()
-
-
-def test_tiles_that_do_not_overlap_are_not_faded():
-    assert (blending_weights(64, 0.0) == 1).all()

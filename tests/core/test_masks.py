@@ -8,9 +8,11 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from fakes import FakeSegmenter
 from napari_sprout.core.features import TileEmbeddings
 from napari_sprout.core.instances import Candidate
-from napari_sprout.core.masks import PointPrompts, TileDecoder, mask_prompts, plausible
+from napari_sprout.core.mask_prompts import PointPrompts, mask_prompts
+from napari_sprout.core.masks import TileDecoder, plausible
 from napari_sprout.core.settings import DecodingSettings
 from napari_sprout.core.tiles import TileGrid
 from napari_sprout.models.protocols import MaskBatch, PromptBatch
@@ -162,7 +164,7 @@ def test_region_is_shown_to_sam_where_it_is(decoder, fake_type):
     regions = np.zeros(SHAPE, np.int32)
     regions[90:110, 180:220] = 1
     recorder = Recorder(fake_type())
-    made, _ = decoder(DecodingSettings(mask_strength=3.0, window=16), recorder)
+    made, _ = decoder(DecodingSettings(mask_strength=3.0, mask_shrink=0.0, window=16), recorder)
     prompts = points_at((100, 200), regions=regions)
     decoded(made, prompts)
     (batch,) = recorder.batches
@@ -185,12 +187,54 @@ def test_mask_prompt_outside_the_image_is_background():
     assert (logits[16:, 16:] == 2).all()
 
 
+def test_a_region_is_shown_smaller_but_a_shape_as_it_is():
+    regions = np.zeros(SHAPE, np.int32)
+    regions[100:120, 100:120] = 1
+    regions[200:202, 200:202] = 2
+    prompts = points_at((110, 110), (201, 201), regions=regions)
+    corners = np.array([[96, 96], [192, 192]])
+    logits = mask_prompts(prompts, corners, 32, 32, 2.0, shrink=2).numpy()
+    assert (logits[0] > 0).sum() == 16 * 16
+    # What would vanish stays as it is.
+    assert (logits[1] > 0).sum() == 2 * 2
+    shape = (100, 100, 120, 120), np.ones((20, 20), bool)
+    drawn = dataclasses.replace(prompts, shapes={1: shape})
+    assert (mask_prompts(drawn, corners, 32, 32, 2.0, shrink=2)[0] > 0).sum() == 20 * 20
+
+
 def test_best_of_three_takes_the_highest_predicted_iou(decoder):
     single = decoded(decoder()[0], points_at((100, 100)))[1]
     settings = DecodingSettings(mask_prompt="none", multimask="best")
     best = decoded(decoder(settings)[0], points_at((100, 100)))[1]
     assert best.predicted_iou == pytest.approx(single.predicted_iou + 0.1)
     assert best.area < single.area
+
+
+class Disagreeing(FakeSegmenter):
+    """Its four answers have levels of their own: their mean is what none of them is."""
+
+    LEVELS = (3.0, -1.0, -1.5, 0.5)
+
+    def decode(self, embedding, prompts, side) -> MaskBatch:
+        answer = super().decode(embedding, prompts, side)
+        logits = torch.stack([answer.logits[:, 0] + level for level in self.LEVELS], dim=1)
+        return MaskBatch(logits, torch.tensor([[0.9, 0.5, 0.6, 0.8]]).expand(len(prompts), -1))
+
+
+def test_the_mean_of_all_answers_is_the_mean_of_their_logits_and_scores(decoder):
+    settings = DecodingSettings(mask_prompt="none", multimask="mean", smoothing=0.0)
+    found = decoded(decoder(settings, Disagreeing())[0], points_at((100, 100)))[1]
+    assert found.predicted_iou == pytest.approx(0.7)
+    single = dataclasses.replace(settings, multimask="single")
+
+    class Shifted(FakeSegmenter):
+        def decode(self, embedding, prompts, side) -> MaskBatch:
+            answer = super().decode(embedding, prompts, side)
+            return MaskBatch(answer.logits + 0.25, answer.iou)
+
+    alike = decoded(decoder(single, Shifted())[0], points_at((100, 100)))[1]
+    assert found.box == alike.box
+    assert np.array_equal(found.mask, alike.mask)
 
 
 class TwoPieces:

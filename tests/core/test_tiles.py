@@ -18,7 +18,8 @@ OVERLAPS = st.floats(0, 0.75)
 @QUICK
 @given(SHAPES, SIDES, OVERLAPS, st.booleans())
 def test_tiles_cover_the_padded_image_on_the_token_grid(shape, side, overlap, even):
-    grid = TileGrid.over(shape, side, overlap, even=even)
+    grid = (TileGrid.about if even else TileGrid.over)(shape, side, overlap)
+    side = grid.side
     covered = np.zeros(grid.tokens, dtype=bool)
     for y, x in grid.origins:
         assert y % grid.token == 0
@@ -58,22 +59,32 @@ def test_neighbouring_tiles_overlap_as_much_as_asked_to_half_a_token(shape, side
 
 @QUICK
 @given(SHAPES, SIDES, OVERLAPS)
-def test_even_tiles_are_as_few_as_the_overlap_about_allows(shape, side, overlap):
-    grid = TileGrid.over(shape, side, overlap, even=True)
-    wanted = max(1, round(64 * (1 - overlap)))
-    farthest = min(64, 1.25 * wanted)
+def test_even_tiles_are_as_few_as_the_overlap_allows(shape, side, overlap):
+    grid = TileGrid.about(shape, side, overlap)
+    farthest = max(1, round(64 * (1 - overlap)))
     for axis in (0, 1):
         starts = sorted({origin[axis] for origin in grid.origins})
         steps = np.diff(starts) // grid.token
         # Neither gaps, nor an overlap much smaller than asked for.
-        assert (steps <= np.ceil(farthest)).all()
+        assert (steps <= farthest).all()
         assert steps.size == 0 or steps.max() - steps.min() <= 1
         assert len(starts) == 1 or (len(starts) - 2) * farthest < grid.tokens[axis] - 64
 
 
-def test_even_tiles_of_a_1000_px_image_are_four_of_640_px_and_nine_of_512():
-    assert len(TileGrid.over((1000, 1000), 640, 0.5, even=True).origins) == 4
-    assert len(TileGrid.over((1000, 1000), 512, 0.5, even=True).origins) == 9
+@QUICK
+@given(SHAPES, SIDES, OVERLAPS)
+def test_tiles_are_a_little_larger_only_where_that_halves_their_number(shape, side, overlap):
+    grid = TileGrid.about(shape, side, overlap)
+    assert grid.side in (side, side + 64)
+    if grid.side > side:
+        assert 2 * len(grid.origins) <= len(TileGrid.over(shape, side, overlap).origins)
+
+
+@pytest.mark.parametrize(("side", "laid", "count"), [(448, 448, 9), (512, 576, 4), (640, 640, 4)])
+def test_tiles_of_a_1000_px_image(side, laid, count):
+    grid = TileGrid.about((1000, 1000), side, 0.25)
+    assert grid.side == laid
+    assert len(grid.origins) == count
 
 
 @QUICK

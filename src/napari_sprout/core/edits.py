@@ -101,7 +101,7 @@ class RestoreCandidate:
 
 @dataclass(frozen=True)
 class ChooseAnswer:
-    """Which of SAM's answers a nucleus takes: 0 for the single one, 1 to 3 for the three."""
+    """Which of SAM's answers a nucleus takes: 0 the single one, 1 to 3 the three, 4 the mean."""
 
     id: int
     answer: int

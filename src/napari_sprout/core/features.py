@@ -17,16 +17,14 @@ from ..models.protocols import FeatureEncoder
 from .tiles import TileGrid
 
 
-def blending_weights(tokens: int, overlap: float) -> Tensor:
-    """Return (tokens, tokens) weights that fall towards a tile's edges.
+def blending_weights(tokens: int) -> Tensor:
+    """Return (tokens, tokens) weights that fall from a tile's middle towards its edges.
 
-    Tokens at the edge saw less of their surroundings; a separable ramp over the
-    overlapped margin lets the more central tile speak. Never zero, so the outer
-    border of the image, which one tile alone covers, keeps its features.
+    Tokens at the edge saw less of their surroundings, so the more central tile
+    speaks. Never zero: the outer border of the image, which one tile alone covers,
+    keeps its features.
     """
-    ramp = max(1, round(tokens * overlap))
-    distance = torch.minimum(torch.arange(tokens), torch.arange(tokens).flip(0)) + 1
-    line = (distance / ramp).clamp(max=1.0)
+    line = torch.minimum(torch.arange(tokens), torch.arange(tokens).flip(0)) + 1.0
     return line[:, None] * line[None, :]
 
 
@@ -64,7 +62,7 @@ class TileEmbeddings:
         return self._known[index]
 
 
-def stitch(tiles: TileEmbeddings, indices: Iterable[int], overlap: float) -> Tensor:
+def stitch(tiles: TileEmbeddings, indices: Iterable[int]) -> Tensor:
     """Blend tile embeddings into the global feature map F.
 
     Parameters
@@ -73,8 +71,6 @@ def stitch(tiles: TileEmbeddings, indices: Iterable[int], overlap: float) -> Ten
         The embeddings.
     indices
         The tiles to blend; tokens that none of them covers are 0.
-    overlap
-        The fraction by which tiles overlap; sets the width of the blend.
 
     Returns
     -------
@@ -89,7 +85,7 @@ def stitch(tiles: TileEmbeddings, indices: Iterable[int], overlap: float) -> Ten
         if total.shape[0] == 0:
             total = embedding.new_zeros((embedding.shape[0], *grid.tokens))
             weight_sum = weight_sum.to(embedding.device)
-            weights = blending_weights(embedding.shape[-1], overlap).to(embedding.device)
+            weights = blending_weights(embedding.shape[-1]).to(embedding.device)
         y, x = (origin // grid.token for origin in grid.origins[index])
         rows, columns = slice(y, y + weights.shape[0]), slice(x, x + weights.shape[1])
         total[:, rows, columns] += embedding * weights

@@ -17,6 +17,7 @@ from . import edits
 from .crops import Mask, check_drawn, slices, subtract, tight, union_box, within
 from .instances import Box, Candidate, Prompt
 from .labels import on_full_grid
+from .masks import ANSWERS
 from .redecode import decode, serving, would_serve
 from .state import hand_drawn
 from .suppression import own_score
@@ -159,8 +160,9 @@ def choose_answer(edit: Transaction, asked: edits.ChooseAnswer) -> None:
     state, ident = edit.state, asked.id
     if _prompt(edit, ident).kind == "negative":
         raise SproutError(f"Number {ident} is a negative point, which grows no nucleus.")
-    if asked.answer not in range(4):
-        raise SproutError(f"SAM's answers are numbered 0 to 3: there is no {asked.answer!r}.")
+    if asked.answer not in range(ANSWERS):
+        last = ANSWERS - 1
+        raise SproutError(f"SAM's answers are numbered 0 to {last}: there is no {asked.answer!r}.")
     _check_unlocked(edit, [ident])
     _touch(edit, ident)
     edit.put(state.answers, ident, asked.answer)

@@ -7,8 +7,7 @@ whole tile. No array of the image's size is made for any prompt.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import cv2
@@ -18,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from ..models.frame import EMBEDDING, LOGITS_PER_TOKEN, window_origins
-from ..models.protocols import MaskBatch, PromptableSegmenter, PromptBatch
-from .crops import Mask, tight
+from ..models.frame import EMBEDDING
+from ..models.protocols import MaskBatch, PromptableSegmenter
+from .crops import tight
 from .features import TileEmbeddings
-from .instances import Box, Candidate
+from .instances import Candidate
+from .mask_prompts import PointPrompts, disk, prompt_batch
 from .settings import DecodingSettings
-from .tiles import TileGrid
 
 BATCHES: Final = {"cpu": 8}
 """Prompts decoded at once by kind of device: what still fits a processor's cache."""
@@ -32,145 +31,32 @@ BATCHES: Final = {"cpu": 8}
 LARGE_BATCH: Final = 256
 """The same where the device has memory of its own."""
 
+MEAN_ANSWER: Final = 4
+"""The number of the mean of SAM's four answers; 0 is the single one, 1 to 3 are the three."""
+
+ANSWERS: Final = 5
+"""How many answers there are to choose from."""
+
+USUAL_ANSWER: Final = {"single": 0, "mean": MEAN_ANSWER}
+"""By the setting ``multimask``, where it does not depend on the prompt."""
+
 STABILITY_OFFSET: Final = 1.0
 """Logits by which the threshold is moved up and down, as in segment-anything."""
 
 
-@dataclass(frozen=True, eq=False)
-class PointPrompts:
-    """Positive points with their negatives and proposing regions, in working pixels.
-
-    Attributes
-    ----------
-    ids
-        (n,) ids of the positive prompts.
-    points
-        (n, 2) positive points.
-    negatives
-        (n, y, 2) negative points of each; NaN where there are fewer.
-    regions
-        (H, W) int32; region `region_ids[i]` proposed point i.
-    region_ids
-        (n,) labels in `regions`, 0 for a point without a region.
-    shapes
-        By id: a (box, mask) crop that takes the place of a region in `regions`.
-    answers
-        By id: which of SAM's answers to take, 0 for the single one, 1 to 3 for the
-        three of multimask output; for the other ids the settings say.
-    """
-
-    ids: NDArray[np.int64]
-    points: NDArray[np.float64]
-    negatives: NDArray[np.float64]
-    regions: NDArray[np.int32]
-    region_ids: NDArray[np.int64]
-    shapes: Mapping[int, tuple[Box, Mask]] = field(default_factory=dict)
-    answers: Mapping[int, int] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def take(self, rows: NDArray[np.intp]) -> PointPrompts:
-        """Return some of the prompts."""
-        return replace(
-            self,
-            ids=self.ids[rows],
-            points=self.points[rows],
-            negatives=self.negatives[rows],
-            region_ids=self.region_ids[rows],
-        )
-
-    @property
-    def suggested(self) -> NDArray[np.bool_]:
-        """(n,) whether a region or a shape says where each nucleus might end."""
-        shaped = np.array([ident in self.shapes for ident in self.ids.tolist()], dtype=bool)
-        suggested: NDArray[np.bool_] = (self.region_ids > 0) | shaped
-        return suggested
-
-
-def _region_window(prompts: PointPrompts, row: int, y: int, x: int, size: int) -> Mask:
-    """Cut one prompt's region from a `size` px window at (y, x); outside the image is False."""
-    window = np.zeros((size, size), dtype=bool)
-    shape = prompts.shapes.get(int(prompts.ids[row]))
-    y0, x0, y1, x1 = (0, 0, *prompts.regions.shape) if shape is None else shape[0]
-    top, left, bottom, right = max(y0, y), max(x0, x), min(y1, y + size), min(x1, x + size)
-    if top < bottom and left < right:
-        part = np.s_[top - y0 : bottom - y0, left - x0 : right - x0]
-        inside = (
-            prompts.regions[part] == prompts.region_ids[row] if shape is None else shape[1][part]
-        )
-        window[top - y : bottom - y, left - x : right - x] = inside
-    return window
-
-
-def mask_prompts(
-    prompts: PointPrompts, corners: NDArray[np.int64], size: int, out: int, strength: float
-) -> Tensor:
-    """Turn each prompt's region into low-resolution logits for SAM's mask prompt.
-
-    Parameters
-    ----------
-    prompts
-        The prompts of one batch.
-    corners
-        (n, 2) top left working pixel of each window.
-    size
-        Window side in working pixels.
-    out
-        Window side in logits.
-    strength
-        Logit deep inside the region; its negative outside.
-
-    Returns
-    -------
-    Tensor
-        (n, out, out) float32; 0 everywhere for a prompt without a region.
-    """
-    logits = np.zeros((len(prompts), out, out), dtype=np.float32)
-    for i, (suggested, (y, x)) in enumerate(zip(prompts.suggested, corners, strict=True)):
-        if suggested:
-            window = _region_window(prompts, i, int(y), int(x), size).astype(np.float32)
-            share = cv2.resize(window, (out, out), interpolation=cv2.INTER_AREA)
-            logits[i] = strength * (2 * share - 1)
-    return torch.from_numpy(logits)
-
-
-def _batch(
-    prompts: PointPrompts,
-    origin: tuple[int, int],
-    grid: TileGrid,
-    window: int,
-    settings: DecodingSettings,
-) -> PromptBatch:
-    """Express prompts in one tile's own pixels, with their windows."""
-    points = torch.from_numpy(
-        np.concatenate([prompts.points[:, None], prompts.negatives], axis=1)
-        - np.asarray(origin, dtype=float)
-    ).float()
-    labels = torch.ones(points.shape[:2], dtype=torch.int64)
-    labels[:, 1:] = 0
-    missing = torch.isnan(points).any(-1)
-    labels[missing] = -1
-    points[missing] = 0.0
-    origins = window_origins(points[:, 0], grid.side, window)
-    masks = None
-    if settings.mask_prompt == "region" and prompts.suggested.all():
-        corners = origins.numpy() * grid.token + np.asarray(origin)
-        size, out = window * grid.token, window * LOGITS_PER_TOKEN
-        masks = mask_prompts(prompts, corners, size, out, settings.mask_strength)
-    return PromptBatch(points, labels, origins, window, masks)
-
-
 def _answers(answer: MaskBatch, multimask: str, prompts: PointPrompts) -> tuple[Tensor, Tensor]:
     """Choose one of SAM's answers a prompt: (n, s, s) logits and (n,) predicted IoU."""
-    taken = torch.zeros(len(prompts), dtype=torch.int64, device=answer.iou.device)
+    chosen = [prompts.answers.get(ident) for ident in prompts.ids.tolist()]
+    usual = USUAL_ANSWER.get(multimask, 0)
+    device = answer.iou.device
+    taken = torch.tensor([usual if one is None else one for one in chosen], device=device)
     if multimask == "best":
-        taken = answer.iou[:, 1:].argmax(1) + 1
-    for row, ident in enumerate(prompts.ids.tolist()):
-        if ident in prompts.answers:
-            taken[row] = prompts.answers[ident]
-    rows = torch.arange(len(prompts), device=taken.device)
-    return answer.logits[rows, taken], answer.iou[rows, taken]
+        unchosen = torch.tensor([one is None for one in chosen], device=device)
+        taken = torch.where(unchosen, answer.iou[:, 1:].argmax(1) + 1, taken)
+    logits = torch.cat([answer.logits, answer.logits.mean(1, keepdim=True)], dim=1)
+    iou = torch.cat([answer.iou, answer.iou.mean(1, keepdim=True)], dim=1)
+    rows = torch.arange(len(prompts), device=device)
+    return logits[rows, taken], iou[rows, taken]
 
 
 def stability(logits: Tensor) -> Tensor:
@@ -210,8 +96,9 @@ def _without_spikes(mask: NDArray[np.bool_], radius: int) -> NDArray[np.bool_]:
     """
     if radius < 1:
         return mask
-    disk = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    opened: NDArray[np.bool_] = cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk) > 0
+    opened: NDArray[np.bool_] = (
+        cv2.morphologyEx(mask.astype(np.uint8), cv2.MORPH_OPEN, disk(radius)) > 0
+    )
     return opened if opened.any() else mask
 
 
@@ -277,6 +164,7 @@ class TileDecoder:
         self._grid = tiles.grid
         self._haematoxylin = haematoxylin
         self._settings = settings
+        self._mpp = mpp
         self._radius = round(settings.smoothing / mpp)
 
     @property
@@ -317,7 +205,7 @@ class TileDecoder:
         """Decode one batch on one tile; masks too large for the window go to the whole tile."""
         grid, settings = self._grid, self._settings
         origin = grid.origins[tile]
-        batch = _batch(prompts, origin, grid, window, settings)
+        batch = prompt_batch(prompts, origin, grid, window, settings, self._mpp)
         answer = self._segmenter().decode(self._tiles[tile], batch, grid.side)
         logits, iou = _answers(answer, settings.multimask, prompts)
         size = window * grid.token

@@ -134,6 +134,7 @@ _PAPER: Final[Values] = {
         "mask_prompt": "none",
         # Without effect without a mask prompt.
         "mask_strength": 4.0,
+        "mask_shrink": 0.0,
         # SAM's own decoder: it sees the whole patch.
         "window": 64,
         # Silent: one answer, as SAM's authors advise for several points on one object.

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from . import masks, prompts
+from . import prompts
 from .coordinates import Scale
 from .instances import Prompt
+from .mask_prompts import PointPrompts
 from .outputs import PromptSet
 
 
@@ -48,7 +49,7 @@ def prompt_set(
     return PromptSet(tuple(made), regions.labels, foreground, step)
 
 
-def point_prompts(made: PromptSet, scale: Scale, negatives_each: int) -> masks.PointPrompts:
+def point_prompts(made: PromptSet, scale: Scale, negatives_each: int) -> PointPrompts:
     """Give each positive prompt its nearest negatives, in working pixels.
 
     Parameters
@@ -67,4 +68,4 @@ def point_prompts(made: PromptSet, scale: Scale, negatives_each: int) -> masks.P
     served = prompts.nearest_negatives(points, others, negatives_each)
     ids = np.array([p.id for p in positive], dtype=np.int64)
     present = np.isin(ids, made.regions)
-    return masks.PointPrompts(ids, points, others[served], made.regions, np.where(present, ids, 0))
+    return PointPrompts(ids, points, others[served], made.regions, np.where(present, ids, 0))

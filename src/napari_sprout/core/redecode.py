@@ -8,7 +8,8 @@ import numpy as np
 
 from .crops import Mask, tight
 from .instances import Box, Candidate, Prompt
-from .masks import PointPrompts, plausible
+from .mask_prompts import PointPrompts
+from .masks import plausible
 from .state import Served, State
 from .transaction import Transaction
 

@@ -95,7 +95,7 @@ class FeatureSettings(Group):
         low=0, high=1024, multiple=64, unit="px", advanced=True,
     )  # fmt: skip
     overlap: float = setting(
-        0.5, "How much neighbouring tiles overlap.", low=0.0, high=0.75, advanced=True
+        0.25, "How much neighbouring tiles overlap.", low=0.0, high=0.75, advanced=True
     )
 
     def __post_init__(self) -> None:
@@ -251,13 +251,17 @@ class DecodingSettings(Group):
     mask_strength: float = setting(
         4.0, "How firmly the region is suggested, in logits.", low=0.0, high=20.0, advanced=True
     )
+    mask_shrink: float = setting(
+        0.25, "By how much smaller all around a region is suggested than it was proposed.",
+        low=0.0, high=5.0, unit="um", advanced=True,
+    )  # fmt: skip
     window: int = setting(
         16, "Image tokens a side that SAM looks at around a point; 64 is the whole tile.",
         low=8, high=64, advanced=True,
     )  # fmt: skip
     multimask: str = setting(
-        "single", "One answer for each point, or the best of SAM's three.",
-        choices=("single", "best"),
+        "mean", "SAM's one answer for each point, the best of its three, or the mean of all four.",
+        choices=("single", "best", "mean"),
     )  # fmt: skip
     hand_radius: float = setting(
         3.0, "Radius of the nucleus suggested to SAM around a point placed by hand (0: none).",

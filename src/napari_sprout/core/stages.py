@@ -146,7 +146,7 @@ def tile_grid(context: Context) -> TileGrid:
         return TileGrid.over(shape, settings.tile, settings.overlap)
     stains: Stains = context.outputs[Stage.STAIN]
     side = matched_tile(stains.nuclear_diameter, context.working.scale.mpp)
-    return TileGrid.over(shape, side, settings.overlap, even=True)
+    return TileGrid.about(shape, side, settings.overlap)
 
 
 def make_encoding(context: Context) -> Generator[Units, None, Encoded]:
@@ -162,7 +162,7 @@ def make_encoding(context: Context) -> Generator[Units, None, Encoded]:
     for done, index in enumerate(wanted):
         yield done, len(wanted)
         _ = tiles[index]
-    return Encoded(tiles, features.stitch(tiles, wanted, context.settings.features.overlap))
+    return Encoded(tiles, features.stitch(tiles, wanted))
 
 
 def make_prototypes(context: Context) -> Generator[Units, None, Prototypes]:

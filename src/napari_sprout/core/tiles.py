@@ -8,17 +8,14 @@ a token of the stitched map means the same pixels in every tile that covers it.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SettingsError
 from ..models.frame import EMBEDDING
-
-STRETCH: Final = 1.25
-"""How much farther apart than asked for tiles may lie if that saves a whole row of them."""
 
 
 def _origins(length: int, stride: int) -> list[int]:
@@ -30,7 +27,7 @@ def _origins(length: int, stride: int) -> list[int]:
 def _even_origins(length: int, stride: int) -> list[int]:
     """Return tile starts along one axis of `length` tokens: the fewest, evenly spread."""
     last = length - EMBEDDING
-    gaps = math.ceil(last / min(STRETCH * stride, EMBEDDING))
+    gaps = math.ceil(last / stride)
     return [round(i * last / max(gaps, 1)) for i in range(gaps + 1)]
 
 
@@ -59,9 +56,7 @@ class TileGrid:
     origins: tuple[tuple[int, int], ...]
 
     @classmethod
-    def over(
-        cls, shape: tuple[int, int], side: int, overlap: float, *, even: bool = False
-    ) -> TileGrid:
+    def over(cls, shape: tuple[int, int], side: int, overlap: float) -> TileGrid:
         """Lay tiles of `side` px over an image of `shape`, overlapping by the fraction `overlap`.
 
         Parameters
@@ -71,17 +66,39 @@ class TileGrid:
         side
             Working pixels.
         overlap
-            Share of a tile, 0 to 1.
-        even
-            Spread the tiles evenly, and let them overlap by somewhat less than asked for (the
-            step between them grows by a quarter at most) where one more row of tiles would be
-            needed else. Without it all but the last overlap just as asked for.
+            Share of a tile, 0 to 1. Only the last of a row or column overlaps more.
 
         Raises
         ------
         SettingsError
             If `side` is not a multiple of 64, SAM's tokens a side.
         """
+        return cls._laid(shape, side, overlap, _origins)
+
+    @classmethod
+    def about(cls, shape: tuple[int, int], side: int, overlap: float) -> TileGrid:
+        """Lay as few tiles of about `side` px as overlap at least by `overlap`, evenly spread.
+
+        They are a pixel a token larger where that needs half as many.
+
+        Parameters
+        ----------
+        shape, side, overlap
+            As of :meth:`over`.
+        """
+        grid, larger = (
+            cls._laid(shape, one, overlap, _even_origins) for one in (side, side + EMBEDDING)
+        )
+        return larger if 2 * len(larger.origins) <= len(grid.origins) else grid
+
+    @classmethod
+    def _laid(
+        cls,
+        shape: tuple[int, int],
+        side: int,
+        overlap: float,
+        starts: Callable[[int, int], list[int]],
+    ) -> TileGrid:
         if side % EMBEDDING:
             raise SettingsError(
                 f"Setting 'features.tile' must be a multiple of {EMBEDDING}, not {side}."
@@ -89,7 +106,6 @@ class TileGrid:
         token = side // EMBEDDING
         stride = max(1, round(EMBEDDING * (1 - overlap)))
         height, width = (max(EMBEDDING, -(-length // token)) for length in shape)
-        starts = _even_origins if even else _origins
         origins = tuple(
             (y * token, x * token) for y in starts(height, stride) for x in starts(width, stride)
         )

@@ -19,6 +19,7 @@ from ..core.edits import (
     RestoreCandidate,
 )
 from ..core.instances import Prompt, PromptKind
+from ..core.masks import ANSWERS
 from .drawing import cuts, nuclei_inside
 from .labels_sync import mask_of
 from .points_sync import choose_kind
@@ -26,9 +27,6 @@ from .roles import LayerRole
 from .scene import Scene
 from .shape_tool import Tool
 from .view import View, ghost_at
-
-ANSWERS: Final = 4
-"""SAM's single answer and its three."""
 
 _SURROUNDINGS: Final = 8.0
 """How many times its own size is seen at least when a nucleus is gone to."""
@@ -158,14 +156,15 @@ class NucleusActions:
         self._do(LockNuclei(ids, not view.locked.issuperset(ids)))
 
     def cycle_answer(self) -> None:
-        """Take SAM's next answer for the selected nucleus: its single one, then its three."""
+        """Take SAM's next answer for the selected nucleus: the single one, the three, the mean."""
         prompts = self._prompts()
         ids = [i for i in self._selected if i in prompts and prompts[i].kind == "positive"]
         view = self._owner.view
         if len(ids) != 1 or view is None:
             self._owner.refuse("Select one nucleus to see SAM's other answers for it.")
             return
-        self._do(ChooseAnswer(ids[0], (view.answers.get(ids[0], 0) + 1) % ANSWERS))
+        now = view.answers.get(ids[0], view.usual_answer)
+        self._do(ChooseAnswer(ids[0], (now + 1) % ANSWERS))
 
     def refine_selected(self) -> None:
         """Let SAM draw the selected nuclei again that were drawn by hand or made elsewhere."""

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..core.correction import Change, Correction
 from ..core.crops import Mask, slices
 from ..core.instances import Box, Prompt
+from ..core.masks import USUAL_ANSWER
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,8 @@ class View:
         Nuclei drawn by hand, and those that nothing may change.
     answers
         SAM's answer of each nucleus for which a person has chosen one.
+    usual_answer
+        That of all others, 0 where it differs from nucleus to nucleus.
     fresh
         Identifiers for what a person adds next; nobody else is given them.
     can_undo, can_redo
@@ -72,6 +75,7 @@ class View:
     pinned: frozenset[int]
     locked: frozenset[int]
     answers: dict[int, int]
+    usual_answer: int
     fresh: tuple[int, ...]
     can_undo: bool
     can_redo: bool
@@ -100,6 +104,7 @@ def take_view(correction: Correction, change: Change | None = None, fresh: int =
         correction.pinned,
         correction.locked,
         dict(correction.state.answers),
+        USUAL_ANSWER.get(correction.state.ground.settings.decoding.multimask, 0),
         tuple(correction.new_id() for _ in range(fresh)),
         correction.can_undo,
         correction.can_redo,

@@ -77,15 +77,15 @@ def test_a_point_by_hand_finds_the_nucleus_it_was_set_on(session, image, everyth
     assert everything(again) == everything(correction)
 
 
-def test_sams_answers_differ_and_the_first_is_the_runs_own(session):
+def test_sams_answers_differ_and_their_mean_is_the_runs_own(session):
     correction = Correction(session)
     ident = max(correction.areas, key=correction.areas.get)
     masks = {}
-    for answer in range(4):
+    for answer in range(5):
         correction.apply(ChooseAnswer(ident, answer))
         masks[answer] = correction.candidates[ident]
     assert len({(mask.box, mask.mask.tobytes()) for mask in masks.values()}) >= 3
-    first = masks[0]
+    mean = masks[4]
     own = Correction(session).candidates[ident]
-    assert first.predicted_iou == pytest.approx(own.predicted_iou, abs=1e-4)
-    assert mask_intersection(first, own) >= 0.98 * max(first.area, own.area)
+    assert mean.predicted_iou == pytest.approx(own.predicted_iou, abs=1e-4)
+    assert mask_intersection(mean, own) >= 0.98 * max(mean.area, own.area)

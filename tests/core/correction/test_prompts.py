@@ -216,7 +216,7 @@ def test_points_on_the_edge_are_inside(correction, y, x):
         DeletePrompts((9999,)),
         DeletePrompts(()),
         ChooseAnswer(9999, 1),
-        ChooseAnswer(1, 4),
+        ChooseAnswer(1, 5),
         ChooseAnswer(1, -1),
         AddPrompt(Prompt(1, "positive", 5, 5, "hand")),
         AddPrompt(Prompt(0, "positive", 5, 5, "hand")),
@@ -274,15 +274,18 @@ def test_a_point_on_glass_encodes_its_tile_when_it_is_first_needed(make_run, cro
     assert fake.encoded == encoded + 1
 
 
-def test_choosing_an_answer_takes_it_and_the_first_brings_the_old_one_back(correction):
+def test_choosing_an_answer_takes_it_and_the_mean_brings_the_old_one_back(correction):
     ident = max(correction.areas, key=correction.areas.get)
     masks = {}
-    for answer in range(4):
+    usual = correction.candidates[ident].area
+    for answer in range(5):
         correction.apply(ChooseAnswer(ident, answer))
         masks[answer] = correction.candidates[ident].area
         assert ident in correction.areas
     # The fake's answers have these radii, times the single one's.
     assert masks[1] < masks[2] < masks[0] <= masks[3]
+    # The mean of all four is what every other nucleus has.
+    assert masks[4] == usual
     correction.apply(ChooseAnswer(ident, 0))
     assert correction.candidates[ident].area == masks[0]
 
@@ -290,10 +293,14 @@ def test_choosing_an_answer_takes_it_and_the_first_brings_the_old_one_back(corre
 def test_a_chosen_answer_stays_when_the_point_moves(correction):
     ident = min(correction.areas)
     correction.apply(ChooseAnswer(ident, 1))
-    small = correction.candidates[ident].area
     y, x = emptiest(correction)
     correction.apply(MovePrompt(ident, y, x))
-    assert correction.candidates[ident].area == pytest.approx(small, rel=0.35)
+    moved = correction.candidates[ident]
+    correction.apply(ChooseAnswer(ident, 0))
+    correction.apply(ChooseAnswer(ident, 1))
+    assert correction.candidates[ident].area == moved.area
+    correction.apply(ChooseAnswer(ident, 0))
+    assert correction.candidates[ident].area > moved.area
 
 
 def test_dragging_the_point_of_a_drawn_nucleus_asks_sam_again(correction):

@@ -50,7 +50,7 @@ def some_edit(correction: Correction, rng: random.Random) -> Edit:
         MergeNuclei((one, two), two),
         RemoveNuclei((one,)),
         LockNuclei((one,), rng.random() < 0.7),
-        ChooseAnswer(one, rng.randrange(5)),
+        ChooseAnswer(one, rng.randrange(6)),
         ChangeSettings(settings),
         PaintReference(rng.choice(("foreground", "background")), box, mask),
         RestoreCandidate(rng.choice([*correction.suppressed, 99])),
