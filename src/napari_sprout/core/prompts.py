@@ -9,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 from scipy.spatial import cKDTree
-from skimage.morphology import local_maxima, reconstruction
+from skimage.morphology import local_maxima
 from skimage.segmentation import watershed
 
 from .activation import ActivationMap
 from .coordinates import Scale
+from .morphology import reconstruct
 from .reference import ReferenceMasks
 from .settings import PromptSettings
 
@@ -81,7 +82,7 @@ def watershed_regions(
     # Far below any depth, so that even a nucleus shallower than `height` keeps its peak.
     depth[~mask] = -10 * (height + 1)
     # The h-maximum transform; skimage's own h_maxima would keep two equal peaks apart.
-    flattened = reconstruction(depth - height, depth)
+    flattened = reconstruct(depth - height, depth)
     markers, _ = ndimage.label(local_maxima(flattened) & mask, structure=np.ones((3, 3)))
     labels = watershed(-depth, markers, mask=mask).astype(np.int32)
     sizes = np.bincount(labels.ravel())
@@ -99,8 +100,7 @@ def ordered(labels: NDArray[np.int32], distance: NDArray[np.float32]) -> Regions
     distance
         (H, W) how deep each pixel lies.
     """
-    ids = np.unique(labels)
-    ids = ids[ids > 0]
+    ids = 1 + np.flatnonzero(np.bincount(labels.ravel())[1:])
     if len(ids) == 0:
         return Regions(np.zeros_like(labels), np.empty((0, 2)))
     points = inner_points(labels, ids, distance)
@@ -129,12 +129,20 @@ def inner_points(
     ndarray
         (n, 2), (y, x).
     """
-    ones = np.broadcast_to(np.float32(1), labels.shape)
-    points = np.rint(np.asarray(ndimage.center_of_mass(ones, labels, ids), dtype=np.float64))
+    inside = np.flatnonzero(labels)
+    owners = labels.ravel()[inside]
+    sizes = np.bincount(owners)[ids]
+    places = np.divmod(inside, labels.shape[1])
+    points = np.rint(np.stack([np.bincount(owners, at)[ids] / sizes for at in places], axis=1))
     rows, columns = points.astype(int).T
-    outside = labels[rows, columns] != ids
-    if outside.any():
-        points[outside] = np.asarray(ndimage.maximum_position(distance, labels, ids[outside]))
+    outside = np.flatnonzero(labels[rows, columns] != ids)
+    if len(outside):
+        boxes = ndimage.find_objects(labels)
+        for index in outside.tolist():
+            box = boxes[ids[index] - 1]
+            depth = np.where(labels[box] == ids[index], distance[box], -1)
+            deepest = np.unravel_index(depth.argmax(), depth.shape)
+            points[index] = [side.start + at for side, at in zip(box, deepest, strict=True)]
     return points
 
 
