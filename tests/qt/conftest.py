@@ -34,6 +34,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPat
     """Keep what the plugin writes of itself out of the real home, and a person's preferences."""
     folder = tmp_path_factory.mktemp("home")
     monkeypatch.setenv("XDG_DATA_HOME", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
     monkeypatch.setattr(napari.settings, "_CFG_PATH", str(folder / "settings.yaml"))
     napari.settings._clear_plugin_settings_cache()
     return folder

@@ -15,6 +15,7 @@ from .jobs import Job, check_names, segment_image
 from .report import Report
 
 if TYPE_CHECKING:
+    from ..core.embeddings import EmbeddingStore
     from ..core.settings import Settings
     from ..models.protocols import PromptableSegmenter
 
@@ -63,6 +64,7 @@ def run_batch(
     settings: Settings,
     *,
     device: str = "auto",
+    cache: Path | None = None,
     overwrite: bool = False,
     quiet: bool = False,
     debug: bool = False,
@@ -77,6 +79,8 @@ def run_batch(
         The method's settings.
     device
         Where to compute.
+    cache
+        Folder of encoded tiles; none are kept by default.
     overwrite
         Also do what is finished already.
     quiet
@@ -94,6 +98,7 @@ def run_batch(
         If the model cannot be loaded.
     """
     from ..io.atomic import writable_folder
+    from ..io.embeddings import EmbeddingCache
     from ..models.weights import load_segmenter
 
     begin = time.perf_counter()
@@ -104,6 +109,7 @@ def run_batch(
     summary = Summary(skipped=[job for job in jobs if job not in waiting])
     segmenter = load_segmenter(settings.features.segmenter, device) if waiting else None
     with Report(len(jobs), quiet=quiet) as report:
+        store = None if cache is None else EmbeddingCache(cache, tell=report.warning)
         for number, job in enumerate(jobs):
             report.progress(number, 0.0, job.image.name)
             if segmenter is None or job not in waiting:
@@ -111,7 +117,7 @@ def run_batch(
                 report.finished(number, f"{job.image.name}: {told}")
                 continue
             try:
-                _run_one(number, job, settings, segmenter, report, summary)
+                _run_one(number, job, settings, segmenter, store, report, summary)
             except Exception as error:
                 if debug:
                     traceback.print_exc()
@@ -132,6 +138,7 @@ def _run_one(
     job: Job,
     settings: Settings,
     segmenter: PromptableSegmenter,
+    store: EmbeddingStore | None,
     report: Report,
     summary: Summary,
 ) -> None:
@@ -142,7 +149,7 @@ def _run_one(
     def show(fraction: float, stage: str) -> None:
         report.progress(number, fraction, f"{name}: {stage}")
 
-    outcome = segment_image(job, settings, segmenter, show)
+    outcome = segment_image(job, settings, segmenter, show, store)
     summary.done.append(job)
     summary.nuclei += outcome.nuclei
     if outcome.assumed_mpp is not None:

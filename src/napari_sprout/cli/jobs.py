@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import OutputError
 
 if TYPE_CHECKING:
+    from ..core.embeddings import EmbeddingStore
     from ..core.session import Session
     from ..core.settings import Settings
     from ..models.protocols import PromptableSegmenter
@@ -147,6 +148,7 @@ def segment_image(
     settings: Settings,
     segmenter: PromptableSegmenter,
     progress: Callable[[float, str], None],
+    store: EmbeddingStore | None = None,
 ) -> Outcome:
     """Read an image, label its nuclei and write the results.
 
@@ -160,6 +162,8 @@ def segment_image(
         The loaded SAM variant.
     progress
         Called with the finished share of the work, 0 to 1, and the stage's name.
+    store
+        Keeps encoded tiles.
 
     Raises
     ------
@@ -175,7 +179,7 @@ def segment_image(
     progress(0.0, "reading")
     check_replaceable(job.results)
     loaded = read_image(job.image, job.mpp)
-    session = Session(loaded.rgb, settings, mpp=loaded.mpp, segmenter=segmenter)
+    session = Session(loaded.rgb, settings, mpp=loaded.mpp, segmenter=segmenter, embeddings=store)
     for step in session.run():
         progress(0.97 * step.fraction, step.stage)
     progress(0.97, "writing")

@@ -10,7 +10,7 @@ import typer
 
 from .batch import run_batch
 from .jobs import Job
-from .options import Device, Geojson, Output, Quiet
+from .options import Cache, Device, Geojson, Output, Quiet
 from .settings import PresetName
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def segment_command(
     ] = False,
     geojson: Geojson = False,
     device: Device = "auto",
+    cache: Cache = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Redo images that are finished already.")
@@ -66,6 +67,7 @@ def segment_command(
         jobs,
         chosen,
         device=device,
+        cache=cache,
         overwrite=overwrite,
         quiet=quiet,
         debug=bool(ctx.find_root().params.get("debug")),

@@ -133,7 +133,8 @@ def inner_points(
     owners = labels.ravel()[inside]
     sizes = np.bincount(owners)[ids]
     places = np.divmod(inside, labels.shape[1])
-    points = np.rint(np.stack([np.bincount(owners, at)[ids] / sizes for at in places], axis=1))
+    centroids = [np.bincount(owners, at)[ids] / sizes for at in places]
+    points: NDArray[np.float64] = np.rint(np.stack(centroids, axis=1))
     rows, columns = points.astype(int).T
     outside = np.flatnonzero(labels[rows, columns] != ids)
     if len(outside):

@@ -13,6 +13,7 @@ from psygnal import Signal
 from ..core.activation import Scan
 from ..core.correction import Change, Correction
 from ..core.edits import ChangeSettings, Edit, OpenNuclei, PaintReference, Piece
+from ..core.embeddings import EmbeddingStore
 from ..core.session import Progress, Session
 from ..core.settings import Settings
 from ..core.stages import Stage
@@ -56,6 +57,8 @@ class SessionController:
         A loaded SAM variant to use instead of the one that the settings name.
     device
         "auto", "cpu", "cuda", ...
+    embeddings
+        Keeps encoded tiles between sessions.
 
     Raises
     ------
@@ -91,6 +94,7 @@ class SessionController:
         settings: Settings | None = None,
         segmenter: PromptableSegmenter | None = None,
         device: str = "auto",
+        embeddings: EmbeddingStore | None = None,
     ) -> None:
         rgb = rgb_of(image_layer)
         mpp = pixel_size_of(image_layer)
@@ -105,14 +109,14 @@ class SessionController:
         self.image_layer = image_layer
         self.project = project
         self.uid = uuid.uuid4().hex
-        self.session = Session(rgb, settings, mpp=mpp, device=device, segmenter=segmenter)
+        self.session = Session(
+            rgb, settings, mpp=mpp, device=device, segmenter=segmenter, embeddings=embeddings
+        )
         self.correction = Correction(self.session)
         self.actions = NucleusActions(self)
         self._submit = submit
-        self._fresh = FreshIdentifiers(self.correction.new_id)
-        self._worker = Worker(
-            self.correction, project, lambda: self._fresh.wanted, self.warned.emit
-        )
+        fresh = self._fresh = FreshIdentifiers(self.correction.new_id)
+        self._worker = Worker(self.correction, project, lambda: fresh.wanted, self.warned.emit)
         self._under_way = UnderWay()
         self._half = False
         self._view: View | None = None

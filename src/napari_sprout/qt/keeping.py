@@ -16,6 +16,7 @@ from qtpy.QtCore import QStandardPaths
 
 from ..core.settings import Settings
 from ..errors import ImageError, OutputError, ProjectError
+from ..io.embeddings import EmbeddingCache
 from ..io.images import LoadedImage, read_image
 from ..io.overlay import write_png
 from ..io.project import FACTS_NAME, JOURNAL_NAME, SUFFIX, Project, default_folder
@@ -27,6 +28,9 @@ from .preferences import preferences
 
 _SHORT: Final = 10
 
+CACHE_LIMIT: Final = 4_000_000_000
+"""Bytes; an image of 1000 x 1000 px takes 17 to 38 MB."""
+
 UNFILED: Final = "image-"
 """What the names of image files in :func:`data_folder` begin with, and of work on them."""
 
@@ -35,6 +39,17 @@ def data_folder() -> Path:
     """Return the folder for work on images beside which nothing can be written."""
     location = QStandardPaths.StandardLocation.GenericDataLocation
     return Path(QStandardPaths.writableLocation(location)) / "napari-sprout" / "projects"
+
+
+def tile_cache() -> EmbeddingCache:
+    """Return the cache of encoded tiles, shared by all images of this person.
+
+    It makes runs shorter and holds nothing that cannot be made again, so a person is
+    not told when it cannot be written.
+    """
+    location = QStandardPaths.StandardLocation.GenericCacheLocation
+    folder = Path(QStandardPaths.writableLocation(location)) / "napari-sprout" / "tiles"
+    return EmbeddingCache(folder, CACHE_LIMIT, lambda _: None)
 
 
 def image_file(layer: Image) -> Path | None:

@@ -23,7 +23,7 @@ from ..napari_.image_layer import is_colour_image, pixel_size_of
 from ..napari_.registry import SessionRegistry
 from .draft import Draft, MakeSegmenter, frugal_segmenter
 from .earlier import earlier_work
-from .keeping import layer_with, new_project
+from .keeping import layer_with, new_project, tile_cache
 from .preferences import preferences
 from .preparation import GIVEN_UP, Ending, Preparation, Preparations
 from .taking_away import take_away
@@ -310,6 +310,7 @@ class Sessions:
                 settings=draft.settings,
                 segmenter=self.make_segmenter(draft, partial(submit.post, self.warn)),
                 device=draft.device,
+                embeddings=tile_cache(),
             )
         except SproutError as error:
             self._opening.call_off(preparation)
