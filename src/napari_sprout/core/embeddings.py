@@ -21,7 +21,7 @@ from torch import Tensor
 
 from .tiles import TileGrid
 
-ENCODING_VERSION: Final = 1
+ENCODING_VERSION: Final = 2
 """To be raised by whoever changes what is fed to the encoder or how its answer is read."""
 # Those whose version can change an embedding.
 _PACKAGES: Final = ("numpy", "opencv-python-headless", "segment-anything", "timm", "torch")

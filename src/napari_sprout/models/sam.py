@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import ImageError
 from .frame import FRAME, to_frame_xy
+from .fused import fuse
 from .mobile_sam import MobileSam
 from .protocols import MaskBatch, PromptBatch
 from .windowed import WindowedDecoder
@@ -24,7 +25,7 @@ class SamSegmenter:
     Parameters
     ----------
     network
-        The network, in evaluation mode.
+        The network, in evaluation mode; its encoder is rewritten for inference.
     name
         Short name, as in the settings.
     weights_sha256
@@ -40,6 +41,7 @@ class SamSegmenter:
         self.weights_sha256 = weights_sha256
         self.device = device
         self._network = network.to(device)
+        fuse(self._network.image_encoder, device)
         self._network.image_encoder.to(memory_format=torch.channels_last)
         self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)
