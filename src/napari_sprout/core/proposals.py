@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -83,7 +85,9 @@ def stable_regions(
         response = -(sigma**2) * ndimage.gaussian_laplace(stain, sigma)
         maps.append((response > BLOB_RESPONSE) & (stain > PALEST) & tissue)
     maps.append(combine(step, reference, tissue, scale)[0])
-    sources = [watershed_regions(one, settings, mpp).labels for one in maps]
+    # What takes time here lets go of Python's lock.
+    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+        sources = list(threads.map(lambda one: watershed_regions(one, settings, mpp).labels, maps))
     active = scale.map_to_working(step.foreground) > step.threshold
     pool = Pool.of(sources, stain, active, mpp)
     labels = np.zeros(tissue.shape, dtype=np.int32)
