@@ -9,9 +9,10 @@ import torch
 from timm.models import tiny_vit
 from torch import nn
 
-from napari_sprout.models import fused
+from napari_sprout.models import fused, sam
 from napari_sprout.models.fused import fuse
-from napari_sprout.models.mobile_sam import ImageEncoder
+from napari_sprout.models.mobile_sam import ImageEncoder, MobileSam
+from napari_sprout.models.sam import SamSegmenter
 
 CPU = torch.device("cpu")
 
@@ -52,6 +53,7 @@ def test_the_rewritten_encoder_computes_the_same(encoder, pixels, has_fused_prod
     assert (ours(pixels) - expected).abs().max() == error
 
 
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN on this machine")
 def test_this_version_of_torch_has_the_fused_products(encoder):
     ours = copy.deepcopy(encoder)
     fuse(ours, CPU)
@@ -70,6 +72,17 @@ def test_a_torch_without_them_or_with_others_is_noticed(broken, monkeypatch):
         monkeypatch.setattr(fused._LinearGelu, "forward", lambda self, x: self.linear(x))
     assert not fused._are_fused_products_right()
     fused._are_fused_products_right.cache_clear()
+
+
+def test_the_encoder_is_rewritten_before_it_is_moved(monkeypatch):
+    seen = []
+    monkeypatch.setattr(sam, "fuse", lambda encoder, device: seen.append((encoder, device)))
+    network = MobileSam().eval()
+    moved = []
+    monkeypatch.setattr(network, "to", lambda device: moved.append(len(seen)) or network)
+    SamSegmenter(network, "mobile_sam", "f" * 64, CPU)
+    assert seen == [(network.image_encoder, CPU)]
+    assert moved == [1]
 
 
 def test_a_gpu_keeps_its_own_attention(encoder):

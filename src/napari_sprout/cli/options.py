@@ -25,7 +25,7 @@ Cache = Annotated[
     Path | None,
     typer.Option(
         metavar="DIR",
-        help="Folder of encoded tiles: an image that was seen before takes half the time.",
+        help="Folder of encoded tiles (20 GB at most): images seen before are done sooner.",
         show_default="none are kept",
     ),
 ]

@@ -18,7 +18,7 @@ def reconstruct(seed: NDArray[np.float32], mask: NDArray[np.float32]) -> NDArray
     """Return the reconstruction by dilation of `seed` under `mask`, 8-connected.
 
     The same values as ``skimage.morphology.reconstruction``, which sorts all pixels.
-    Where the seed is nowhere far below the mask, as for h-maxima, a few dozen
+    Where no value has far to spread, as between the waists of nuclei, a few dozen
     dilations reach the same end several times sooner; where they do not, it sorts.
 
     Source: Vincent 1993, Morphological grayscale reconstruction in image analysis.

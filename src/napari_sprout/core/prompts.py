@@ -82,7 +82,8 @@ def watershed_regions(
     # Far below any depth, so that even a nucleus shallower than `height` keeps its peak.
     depth[~mask] = -10 * (height + 1)
     # The h-maximum transform; skimage's own h_maxima would keep two equal peaks apart.
-    flattened = reconstruct(depth - height, depth)
+    seed = np.where(mask, depth - height, depth)
+    flattened = reconstruct(seed, depth)
     markers, _ = ndimage.label(local_maxima(flattened) & mask, structure=np.ones((3, 3)))
     labels = watershed(-depth, markers, mask=mask).astype(np.int32)
     sizes = np.bincount(labels.ravel())

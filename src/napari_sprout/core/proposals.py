@@ -42,6 +42,9 @@ BLOB_RESPONSE = 0.1
 PALEST = 0.5
 """Paler pixels, in units of Otsu's threshold, belong to no blob."""
 
+MOST_PIXELS_AT_ONCE = 50_000_000
+"""Of all maps that are split at the same time."""
+
 RING = (0.25, 1.25)
 """Where the surroundings of a region begin and end, um from its edge."""
 
@@ -85,8 +88,9 @@ def stable_regions(
         response = -(sigma**2) * ndimage.gaussian_laplace(stain, sigma)
         maps.append((response > BLOB_RESPONSE) & (stain > PALEST) & tissue)
     maps.append(combine(step, reference, tissue, scale)[0])
-    # What takes time here lets go of Python's lock.
-    with ThreadPoolExecutor(torch.get_num_threads()) as threads:
+    # What takes time here lets go of Python's lock, and takes some 40 bytes a pixel.
+    at_once = max(1, min(torch.get_num_threads(), MOST_PIXELS_AT_ONCE // tissue.size))
+    with ThreadPoolExecutor(at_once) as threads:
         sources = list(threads.map(lambda one: watershed_regions(one, settings, mpp).labels, maps))
     active = scale.map_to_working(step.foreground) > step.threshold
     pool = Pool.of(sources, stain, active, mpp)

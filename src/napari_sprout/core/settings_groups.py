@@ -252,7 +252,7 @@ class DecodingSettings(Group):
         4.0, "How firmly the region is suggested, in logits.", low=0.0, high=20.0, advanced=True
     )
     mask_shrink: float = setting(
-        0.25, "By how much smaller all around a region is suggested than it was proposed.",
+        0.25, "By how much smaller all around a region is suggested, in whole working pixels.",
         low=0.0, high=5.0, unit="um", advanced=True,
     )  # fmt: skip
     window: int = setting(

@@ -10,12 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SettingsError
-from ..models.frame import EMBEDDING
+from ..models.frame import EMBEDDING, FRAME
+
+LARGER: Final = 1 / 7
+"""The share by which tiles may be larger than suits the nuclei, if half as many do then."""
 
 
 def _origins(length: int, stride: int) -> list[int]:
@@ -79,16 +83,17 @@ class TileGrid:
     def about(cls, shape: tuple[int, int], side: int, overlap: float) -> TileGrid:
         """Lay as few tiles of about `side` px as overlap at least by `overlap`, evenly spread.
 
-        They are a pixel a token larger where that needs half as many.
+        They are a pixel a token larger where that needs half as many: by a seventh at most.
 
         Parameters
         ----------
         shape, side, overlap
             As of :meth:`over`.
         """
-        grid, larger = (
-            cls._laid(shape, one, overlap, _even_origins) for one in (side, side + EMBEDDING)
-        )
+        grid = cls._laid(shape, side, overlap, _even_origins)
+        if side * LARGER < EMBEDDING or side + EMBEDDING > FRAME:
+            return grid
+        larger = cls._laid(shape, side + EMBEDDING, overlap, _even_origins)
         return larger if 2 * len(larger.origins) <= len(grid.origins) else grid
 
     @classmethod

@@ -39,8 +39,9 @@ class EmbeddingCache:
     folder
         Where the files lie; made when first needed.
     limit_bytes
-        When the files take more than this, those used longest ago are deleted. What
-        is larger by itself is not kept.
+        When the files take more than this, those used longest ago are deleted.
+    largest_bytes
+        An image whose tiles take more than this is not kept; by default the limit.
     tell
         Called with a sentence when embeddings cannot be written, once; by default
         that is a SproutWarning.
@@ -50,10 +51,12 @@ class EmbeddingCache:
         self,
         folder: str | Path,
         limit_bytes: int = DEFAULT_LIMIT,
+        largest_bytes: int | None = None,
         tell: Callable[[str], None] = warn,
     ) -> None:
         self.folder = Path(folder)
         self.limit_bytes = limit_bytes
+        self._largest_bytes = limit_bytes if largest_bytes is None else largest_bytes
         self._tell: Callable[[str], None] | None = tell
 
     def load(self, key: str) -> dict[int, Tensor] | None:
@@ -92,7 +95,7 @@ class EmbeddingCache:
         """
         held = {index: tile.detach().cpu().contiguous() for index, tile in tiles.items()}
         size = sum(tile.nbytes for tile in held.values())
-        if size > self.limit_bytes:
+        if size > self._largest_bytes:
             return
         named = {str(index): tile for index, tile in held.items()}
         try:

@@ -26,9 +26,9 @@ def fuse(encoder: nn.Module, device: torch.device) -> None:
     Parameters
     ----------
     encoder
-        With timm's TinyViT inside, in evaluation mode.
+        With timm's TinyViT inside, in evaluation mode and on the CPU.
     device
-        Where it is to run; batch norms are merged for all, the rest is for CPUs.
+        Where it is to be moved and to run; batch norms are merged for all, the rest is for CPUs.
     """
     _merge_norms(encoder)
     if device.type != "cpu":

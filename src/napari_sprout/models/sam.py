@@ -40,8 +40,9 @@ class SamSegmenter:
         self.name = name
         self.weights_sha256 = weights_sha256
         self.device = device
+        # Before the network is moved: merged convolutions are made on the CPU.
+        fuse(network.image_encoder, device)
         self._network = network.to(device)
-        fuse(self._network.image_encoder, device)
         self._network.image_encoder.to(memory_format=torch.channels_last)
         self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)

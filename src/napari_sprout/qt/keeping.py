@@ -28,8 +28,8 @@ from .preferences import preferences
 
 _SHORT: Final = 10
 
-CACHE_LIMIT: Final = 4_000_000_000
-"""Bytes; an image of 1000 x 1000 px takes 17 to 38 MB."""
+CACHE_LIMIT, LARGEST_IMAGE = 4_000_000_000, 1_000_000_000
+"""Bytes of all encoded tiles, and of one image's; 1000 x 1000 px take 17 to 38 MB."""
 
 UNFILED: Final = "image-"
 """What the names of image files in :func:`data_folder` begin with, and of work on them."""
@@ -41,15 +41,17 @@ def data_folder() -> Path:
     return Path(QStandardPaths.writableLocation(location)) / "napari-sprout" / "projects"
 
 
-def tile_cache() -> EmbeddingCache:
+def tile_cache() -> EmbeddingCache | None:
     """Return the cache of encoded tiles, shared by all images of this person.
 
     It makes runs shorter and holds nothing that cannot be made again, so a person is
-    not told when it cannot be written.
+    not told when it cannot be written. None if the preferences say that there is none.
     """
+    if not preferences().tiles:
+        return None
     location = QStandardPaths.StandardLocation.GenericCacheLocation
     folder = Path(QStandardPaths.writableLocation(location)) / "napari-sprout" / "tiles"
-    return EmbeddingCache(folder, CACHE_LIMIT, lambda _: None)
+    return EmbeddingCache(folder, CACHE_LIMIT, LARGEST_IMAGE, lambda _: None)
 
 
 def image_file(layer: Image) -> Path | None:

@@ -23,11 +23,14 @@ class Preferences:
         The folder in which work is kept; None for beside each image.
     threads
         How many of the processor's cores compute; 0 for as many as there are.
+    tiles
+        Whether encoded tiles are kept on disk.
     """
 
     device: str = "auto"
     projects: Path | None = None
     threads: int = 0
+    tiles: bool = True
 
 
 def preferences() -> Preferences:
@@ -40,7 +43,8 @@ def preferences() -> Preferences:
 
         chosen: Any = get_plugin_settings(PLUGIN)
         work = chosen.work
-        return Preferences(_present(work.device), _folder(work.projects), int(work.threads))
+        device, projects = _present(work.device), _folder(work.projects)
+        return Preferences(device, projects, int(work.threads), bool(work.tiles))
     except (ImportError, KeyError, AttributeError):
         return Preferences()
 

@@ -94,7 +94,7 @@ class _Worker:
         self._notes: list[str] = []
         store = None
         if setup.cache is not None:
-            store = EmbeddingCache(setup.cache, DEFAULT_LIMIT, self._notes.append)
+            store = EmbeddingCache(setup.cache, DEFAULT_LIMIT, tell=self._notes.append)
         self._measurer = Measurer(self._model, store, debug=setup.debug)
 
     def run(self, task: Task) -> Iterator[Message]:
