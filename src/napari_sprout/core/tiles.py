@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from ..errors import SettingsError
 from ..models.frame import EMBEDDING, FRAME
 
-LARGER: Final = 1 / 7
-"""The share by which tiles may be larger than suits the nuclei, if half as many do then."""
+LEAST_TOKEN: Final = 7
+"""Smaller tokens, in pixels, are not made a pixel larger: nuclei would look too small."""
 
 
 def _origins(length: int, stride: int) -> list[int]:
@@ -91,7 +91,7 @@ class TileGrid:
             As of :meth:`over`.
         """
         grid = cls._laid(shape, side, overlap, _even_origins)
-        if side * LARGER < EMBEDDING or side + EMBEDDING > FRAME:
+        if side < LEAST_TOKEN * EMBEDDING or side + EMBEDDING > FRAME:
             return grid
         larger = cls._laid(shape, side + EMBEDDING, overlap, _even_origins)
         return larger if 2 * len(larger.origins) <= len(grid.origins) else grid
