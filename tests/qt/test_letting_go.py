@@ -204,8 +204,15 @@ def left(working: Any) -> Any:
 
 
 def test_work_whose_replay_is_cancelled_is_offered_again_and_comes_back_whole(
-    left: Any, desk: Callable[[], Any], tmp_path: Path, sparse: SyntheticImage, gate: Gate
+    left: Any,
+    desk: Callable[[], Any],
+    tmp_path: Path,
+    sparse: SyntheticImage,
+    gate: Gate,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Its tiles are to be encoded, so that the replay can be held there.
+    monkeypatch.setattr(sessions, "tile_cache", lambda: None)
     again = desk()
     again.open(tmp_path / "case.png", sparse.rgb)
     make = again.dock.sessions.make_segmenter

@@ -14,7 +14,7 @@ from napari_sprout.io.experiment import workers
 from napari_sprout.models import weights
 
 fake = runpy.run_path(sys.argv[1])["FakeSegmenter"]()
-fake.on_decode = lambda: time.sleep(0.2)
+fake.on_decode = lambda: time.sleep(0.5)
 weights.load_segmenter = lambda *_: fake
 workers.cores = lambda: 1
 app(sys.argv[2:])
