@@ -116,6 +116,11 @@ def test_the_level_of_noise_is_that_of_white_relative_to_its_brightness(level):
     assert not np.array_equal(other, noisy)
 
 
+def test_noise_too_small_to_be_seen_leaves_the_image_as_it_is(rgb):
+    for level in (1e-157, 1e-8, 5e-324):
+        assert np.array_equal(alter(rgb, "poisson", level)[0], rgb)
+
+
 def test_noise_of_each_channel_is_its_own():
     noisy, _ = alter(np.full((100, 100, 3), 100, np.uint8), "poisson", 0.2)
     values = noisy.reshape(-1, 3).astype(float)

@@ -77,7 +77,7 @@ def alter(rgb: Image, kind: str, level: float, seed: int = 0) -> tuple[Image, fl
 
 
 def _poisson(rgb: Image, level: float, seed: int) -> Image:
-    photons = min(level**-2.0, MOST_PHOTONS)
+    photons = max(level, MOST_PHOTONS**-0.5) ** -2.0
     counted = np.random.default_rng(seed).poisson(rgb * (photons / 255))
     return _grey_levels(counted * (255 / photons))
 
