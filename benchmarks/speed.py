@@ -25,6 +25,7 @@ from report import processor, replace_results
 
 GROWTH = (500, 1000, 2000, 4000)
 PROMPTS = (10, 100, 1000, 10_000)
+EDITS = ("drag a point", "delete a point", "add a point")
 
 
 def timed(work: Callable[[], Any], times: int = 3) -> float:
@@ -49,12 +50,38 @@ def of_size(rgb: np.ndarray, side: int) -> np.ndarray:
 
 
 def peak_memory() -> float:
-    """Return the most memory that this process had, MB (Linux).
+    """Return the most memory that this process had since it was last asked, MB of 10^6 (Linux).
 
     Not by getrusage: a process begins there with what its parent had.
     """
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    peak = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    Path("/proc/self/clear_refs").write_text("5")
+    return peak * 1024 / 1e6
+
+
+def edits(session: Any, what: str, count: int = 40) -> float:
+    """Return the median time of a correction in the core, ms: tiles are encoded already."""
+    from napari_sprout.core.correction import Correction
+    from napari_sprout.core.edits import AddPrompt, DeletePrompts, MovePrompt
+    from napari_sprout.core.instances import Prompt
+
+    correction = Correction(session)
+    kept = [correction.prompts[number] for number in np.unique(session.labels)[1:].tolist()]
+    chosen = np.random.default_rng(0).choice(len(kept), count, replace=False)
+    taken = []
+    for point in (kept[index] for index in chosen):
+        new = Prompt(correction.new_id(), "positive", point.y + 2, point.x + 1, "hand")
+        edit = {
+            "drag a point": MovePrompt(point.id, point.y + 2, point.x + 1),
+            "delete a point": DeletePrompts((point.id,)),
+            "add a point": AddPrompt(new),
+        }[what]
+        begin = time.perf_counter()
+        correction.apply(edit)
+        taken.append(1000 * (time.perf_counter() - begin))
+        correction.undo()
+    return statistics.median(taken)
 
 
 def measure(path: Path, threads: int, side: int, preset: str) -> dict[str, Any]:
@@ -74,17 +101,21 @@ def measure(path: Path, threads: int, side: int, preset: str) -> dict[str, Any]:
     begun = time.perf_counter()
     session = Session(rgb, Settings.preset(preset), mpp=image.mpp, device="cpu")
     stages: dict[str, float] = {}
+    peaks: dict[str, float] = {}
     last = begun
     for progress in session.run():
         now = time.perf_counter()
         stages[progress.stage] = stages.get(progress.stage, 0.0) + now - last
-        last = now
+        peaks[progress.stage] = max(peaks.get(progress.stage, 0.0), peak_memory())
+        last = time.perf_counter()
+    took = time.perf_counter() - begun
     prompts = session.output(Stage.PROMPTS).prompts
     return {
         "stages": stages,
+        "peaks": peaks,
         "imports": loaded - begin,
-        "run": time.perf_counter() - begun,
-        "peak_mb": peak_memory(),
+        "run": took,
+        "edits": {name: edits(session, name) for name in EDITS} if side == 1000 else {},
         "nuclei": len(session.nuclei),
         "prompts": sum(prompt.kind == "positive" for prompt in prompts),
         "tiles": len(session.output(Stage.ENCODING).tiles.grid.origins),
@@ -99,7 +130,7 @@ def in_a_process(options: argparse.Namespace, side: int, preset: str = "default"
     again += ["--threads", str(options.threads), "--preset", preset]
     done = subprocess.run(again, capture_output=True, text=True, check=True)
     made: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    print(f"{side} px, {preset}: {made['run']:.1f} s, {made['peak_mb']:.0f} MB", flush=True)
+    print(f"{side} px, {preset}: {made['run']:.1f} s, {most_memory(made):.0f} MB", flush=True)
     return made
 
 
@@ -171,80 +202,38 @@ class Prompts:
             )
 
 
-# Plain SAM, with the same weights
-
-
-def plain_sam() -> Any:
-    """Return segment-anything's own model around MobileSAM's parts."""
-    from safetensors.torch import load
-    from segment_anything.modeling import Sam
-
-    from napari_sprout.models.mobile_sam import build
-    from napari_sprout.models.weights import embedded_path, read_checked, weights_sha256
-
-    network = build(load(read_checked(embedded_path(), weights_sha256("mobile_sam"))))
-    network.image_encoder.img_size = 1024
-    parts = (network.image_encoder, network.prompt_encoder, network.mask_decoder)
-    return Sam(*parts).eval()
-
-
-def automatic_masks(sam: Any, rgb: np.ndarray) -> tuple[float, int]:
-    """Return the seconds and the masks of SAM's automatic mode at 32 points a side."""
-    import torch
-    from segment_anything import SamAutomaticMaskGenerator
-
-    generator = SamAutomaticMaskGenerator(sam, points_per_side=32)
-    begin = time.perf_counter()
-    with torch.inference_mode():
-        found = generator.generate(rgb)
-    return time.perf_counter() - begin, len(found)
-
-
-def one_at_a_time(sam: Any, path: Path, side: int) -> tuple[float, float, int]:
-    """Ask SAM's predictor for each prompt of a run, in its tile: seconds to encode, to decode."""
-    import torch
-    from segment_anything import SamPredictor
-
-    from napari_sprout.core.session import Session
-    from napari_sprout.core.stages import Stage
-    from napari_sprout.io.images import read_image
-
-    image = read_image(path)
-    session = Session(of_size(image.rgb, side), mpp=image.mpp, device="cpu")
-    session.finish(Stage.PROMPTS)
-    grid = session.output(Stage.ENCODING).tiles.grid
-    made = [p for p in session.output(Stage.PROMPTS).prompts if p.kind == "positive"]
-    scale = session.output(Stage.IMAGE).scale
-    points = scale.to_working(np.array([(p.y, p.x) for p in made]))
-    owners = grid.most_central(points)
-    padded = grid.pad(session.output(Stage.IMAGE).rgb)
-    predictor, encoding, decoding = SamPredictor(sam), 0.0, 0.0
-    with torch.inference_mode():
-        for index, origin in enumerate(grid.origins):
-            begin = time.perf_counter()
-            predictor.set_image(grid.cut(padded, index))
-            begun = time.perf_counter()
-            for y, x in points[owners == index] - origin:
-                predictor.predict(np.array([[x, y]]), np.array([1]))
-            encoding += begun - begin
-            decoding += time.perf_counter() - begun
-    return encoding, decoding, len(points)
-
-
 # The report
 
 
-def stage_table(runs: list[dict[str, Any]], floors: dict[str, float]) -> list[str]:
-    """Return time and share of every stage, and how far it is from its products alone."""
+def stage_table(runs: list[dict[str, Any]], work: dict[str, float], rate: float) -> list[str]:
+    """Return time, share and memory of every stage, and how far it is from its products alone."""
     whole = statistics.median(run["run"] for run in runs)
-    lines = ["| stage | seconds | share | products alone | ratio |", "|---|---|---|---|---|"]
+    lines = ["| stage | seconds | share | peak MB | GFLOP | products alone | ratio |"]
+    lines.append("|---|---|---|---|---|---|---|")
     for stage in runs[0]["stages"]:
         seconds = statistics.median(run["stages"][stage] for run in runs)
-        floor = floors.get(stage)
-        ends = "| |" if floor is None else f"{floor:.2f} s | {seconds / floor:.2f} |"
-        lines.append(f"| {stage} | {seconds:.2f} | {100 * seconds / whole:.0f} % | {ends}")
+        peak = statistics.median(run["peaks"][stage] for run in runs)
+        ends = "| | |"
+        if stage in work:
+            floor = work[stage] / rate
+            ends = f"{work[stage] / 1e9:.0f} | {floor:.2f} s | {seconds / floor:.2f} |"
+        share = 100 * seconds / whole
+        lines.append(f"| {stage} | {seconds:.2f} | {share:.0f} % | {peak:.0f} | {ends}")
     low, high = min(run["run"] for run in runs), max(run["run"] for run in runs)
-    return [*lines, f"| whole run | {whole:.2f} ({low:.1f} to {high:.1f}) | | | |"]
+    rest = statistics.median(
+        run["run"] - sum(run["stages"][stage] for stage in work) for run in runs
+    )
+    return [
+        *lines,
+        f"| whole run | {whole:.2f} ({low:.1f} to {high:.1f}) | | {most_memory(runs[0]):.0f} "
+        "| | | |",
+        f"\nAll but {' and '.join(work)}: {rest:.2f} s.",
+    ]
+
+
+def most_memory(run: dict[str, Any]) -> float:
+    """Return the most that any stage took, MB."""
+    return max(run["peaks"].values())
 
 
 def machine(options: argparse.Namespace, rate: float) -> str:
@@ -269,9 +258,9 @@ def stages(options: argparse.Namespace, runs: list[dict[str, Any]], rate: float)
     segmenter = load_segmenter("mobile_sam", "cpu")
     seconds = timed(lambda: segmenter.encode(rgb), 5)
     tile, prompts = encoder_operations(), Prompts(segmenter, rgb)
-    floors = {
-        "encoding": first["tiles"] * tile / rate,
-        "masks": first["prompts"] * operations(lambda: prompts.decode(8)) / 8 / rate,
+    work = {
+        "encoding": first["tiles"] * tile,
+        "masks": first["prompts"] * operations(lambda: prompts.decode(8)) / 8,
     }
     imports = statistics.median(run["imports"] for run in runs)
     return [
@@ -280,12 +269,17 @@ def stages(options: argparse.Namespace, runs: list[dict[str, Any]], rate: float)
         f"prompts, {first['nuclei']} nuclei; the median of {len(runs)} runs, each in a new "
         "process. The products alone are what the stage's convolutions and matrix products "
         "would take at the rate above.\n",
-        *stage_table(runs, floors),
-        f"\nPeak memory: {max(run['peak_mb'] for run in runs):.0f} MB. Importing torch and the "
-        f"package: {imports:.1f} s, once a process.",
+        *stage_table(runs, work, rate),
+        f"\nImporting torch and the package: {imports:.1f} s, once a process.",
         f"\nThe encoder by itself, warm: {seconds:.2f} s a tile of {tile / 1e9:.1f} GFLOP, "
         f"{seconds * rate / tile:.2f} times its products.",
         *[f"\nDecoding {count} prompts on one tile: {line}" for count, line in many(prompts)],
+        "\nOne correction in the core, its tile encoded already:\n",
+        "| | ms (median of 40) |\n|---|---|",
+        *[
+            f"| {name} | {statistics.median(run['edits'][name] for run in runs):.0f} |"
+            for name in EDITS
+        ],
     ]
 
 
@@ -300,12 +294,15 @@ def many(prompts: Prompts) -> list[tuple[int, str]]:
 
 def against_sam(options: argparse.Namespace, ours: float) -> list[str]:
     """Report the same image with plain SAM."""
+    from plain_sam import automatic_masks, one_at_a_time, plain_sam
+
     from napari_sprout.io.images import read_image
 
     paper = in_a_process(options, 1000, "paper")["run"]
-    sam = plain_sam()
-    automatic, masks = automatic_masks(sam, of_size(read_image(options.image).rgb, 1000))
-    encoding, decoding, count = one_at_a_time(sam, options.image, 1000)
+    sam, image = plain_sam(), read_image(options.image)
+    rgb = of_size(image.rgb, 1000)
+    automatic, masks = automatic_masks(sam, rgb)
+    encoding, decoding, count = one_at_a_time(sam, rgb, image.mpp)
     return [
         "\n## Against plain SAM with the same weights\n",
         "| | seconds | times ours |\n|---|---|---|",
@@ -329,7 +326,7 @@ def growth(options: argparse.Namespace) -> list[str]:
         made = in_a_process(options, side)
         lines.append(
             f"| {side} x {side} px | {made['run']:.1f} | {made['run'] / (side**2 / 1e6):.1f} | "
-            f"{made['peak_mb']:.0f} | {made['nuclei']} |"
+            f"{most_memory(made):.0f} | {made['nuclei']} |"
         )
     return lines
 

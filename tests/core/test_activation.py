@@ -116,12 +116,10 @@ def test_every_step_of_the_scan_finds_the_planted_nuclei(planted, method):
 def test_maps_are_probabilities_on_the_activation_grid(planted, method):
     for factor in (1, 2, 4):
         for step in planted.scan(method, downsample=factor):
-            for values in (step.foreground, step.background):
-                assert values.shape == activation_shape(planted.nuclei.shape, factor)
-                assert values.dtype == np.float32
-                assert values.min() >= 0
-                assert values.max() <= 1
-            assert (step.foreground + step.background <= 1 + 1e-5).all()
+            assert step.foreground.shape == activation_shape(planted.nuclei.shape, factor)
+            assert step.foreground.dtype == np.float32
+            assert step.foreground.min() >= 0
+            assert step.foreground.max() <= 1
 
 
 def test_refinement_makes_noisy_activation_follow_the_stain():
@@ -183,7 +181,6 @@ def test_what_is_no_tissue_carries_nothing(method):
     assert (weights[:, :, :40].sum(-1) > 0).any()
     for step in known.scan(method):
         assert (step.foreground[:, 40:] == 0).all()
-        assert (step.background[:, 40:] == 0).all()
         found = mask_of(step, known.nuclei.shape)
         assert iou(found, known.nuclei & known.tissue) > 0.8
 

@@ -147,7 +147,7 @@ def stained() -> NDArray[np.bool_]:
 def test_stained_but_inactive_places_are_neither_foreground_nor_background(stained):
     active = np.zeros((32, 32), np.float32)
     active[:, :16] = 1.0
-    step = ActivationMap(0.6, active, 1 - active, 0.5, 0.0)
+    step = ActivationMap(0.6, active, 0.5, 0.0)
     scale = Scale((64, 64), (64, 64), MPP)
     foreground, background = combine(step, reference_of(stained), np.ones((64, 64), bool), scale)
     assert foreground[32, 20]

@@ -33,7 +33,7 @@ def proposed(stain: NDArray[np.float32], active: NDArray[np.bool_] | None = None
     dark = stain > 1
     reference = ReferenceMasks(1.0, stain, dark, ~dark, dark, ~dark)
     foreground = np.ones(SHAPE, np.float32) if active is None else active.astype(np.float32)
-    step = ActivationMap(0.8, foreground, 1 - foreground, 0.5, 0.0)
+    step = ActivationMap(0.8, foreground, 0.5, 0.0)
     return stable_regions(step, reference, tissue, PromptSettings(**changes), SCALE)
 
 

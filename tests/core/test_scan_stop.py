@@ -58,8 +58,7 @@ def steps_with(merged, rhos=None):
     rhos = rhos or [0.6 + 0.05 * i for i in range(len(merged))]
     empty = np.zeros((2, 2), np.float32)
     return tuple(
-        ActivationMap(rho, empty, empty, 0.5, share)
-        for rho, share in zip(rhos, merged, strict=True)
+        ActivationMap(rho, empty, 0.5, share) for rho, share in zip(rhos, merged, strict=True)
     )
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import Final
 
 import cv2
 import numpy as np
@@ -26,18 +27,21 @@ from .settings import ActivationSettings, ScanSettings, TransportSettings
 from .tiles import TileGrid
 from .transport import cosine_cost, solve
 
+# Of which copies are made to compare them: 64 MB each at 256 numbers a token.
+_TOKENS_AT_ONCE: Final = 65536
+
 
 @dataclass(frozen=True, eq=False)
 class ActivationMap:
-    """The refined maps of one step of the scan.
+    """The refined map of one step of the scan.
 
     Attributes
     ----------
     rho
         Transported mass of this step.
-    foreground, background
+    foreground
         (H/s, W/s) float32 in 0..1, s being ``activation.downsample``: refined,
-        summed over the prototypes of each class.
+        summed over the prototypes of nuclei.
     threshold
         Otsu's threshold of `foreground` over tissue.
     merged
@@ -46,7 +50,6 @@ class ActivationMap:
 
     rho: float
     foreground: NDArray[np.float32]
-    background: NDArray[np.float32]
     threshold: float
     merged: float
 
@@ -107,7 +110,9 @@ def assignments(
     converged
         Whether every step's constraints were met.
     """
-    cost = cosine_cost(features[:, inside].T, prototypes.vectors)
+    tokens = torch.split(inside.flatten().nonzero()[:, 0], _TOKENS_AT_ONCE)
+    rows = features.flatten(1)
+    cost = torch.cat([cosine_cost(rows[:, part].T, prototypes.vectors) for part in tokens])
     similarity = (1.0 - cost).clamp(min=0.0)
     n = cost.shape[0]
     converged = True
@@ -169,8 +174,8 @@ def _steps(
     """Threshold each step's map and compare its regions with the first step's."""
     first: NDArray[np.integer] | None = None
     n_first = 0
-    for rho, channels in maps:
-        foreground = np.where(tissue, channels[0], 0).astype(np.float32)
+    for rho, refined in maps:
+        foreground = np.where(tissue, refined, 0).astype(np.float32)
         threshold = otsu_threshold(foreground, tissue)
         mask = (foreground > threshold) & tissue
         if first is None:
@@ -178,8 +183,7 @@ def _steps(
             merged = 1 / n_first if n_first else 0.0
         else:
             merged = merged_share(first, n_first, mask)
-        background = np.where(tissue, channels[1], 0).astype(np.float32)
-        yield ActivationMap(rho, foreground, background, threshold, merged)
+        yield ActivationMap(rho, foreground, threshold, merged)
 
 
 def choose_step(steps: tuple[ActivationMap, ...], settings: ScanSettings) -> int:
@@ -204,10 +208,14 @@ def _resized(values: Tensor, grid: TileGrid, shape: tuple[int, int]) -> Tensor:
     grid at the image's edge, so no single factor leads from the one to the other.
     """
     height, width = grid.shape
-    working = functional.interpolate(
-        values[None], size=grid.padded, mode="bilinear", align_corners=False
-    )[:, :, :height, :width]
-    return functional.interpolate(working, size=shape, mode="area")[0]
+
+    def resized(one: Tensor) -> Tensor:
+        working = functional.interpolate(
+            one[None, None], size=grid.padded, mode="bilinear", align_corners=False
+        )[:, :, :height, :width]
+        return functional.interpolate(working, size=shape, mode="area")[0, 0]
+
+    return torch.stack([resized(one) for one in values])
 
 
 def activation_shape(shape: tuple[int, int], factor: int) -> tuple[int, int]:
@@ -252,6 +260,8 @@ def run_scan(
     small = activation_shape(grid.shape, factor)
     reduced = cv2.resize(density, (small[1], small[0]), interpolation=cv2.INTER_AREA)
     image = torch.from_numpy(reduced).to(weights.device)
+    # The caller may have kept none of it; it is the largest array of a run.
+    del density
     inside = cv2.resize(tissue.astype(np.uint8), (small[1], small[0])) > 0
     probabilities = class_probabilities(weights, n_foreground)
 
@@ -270,7 +280,7 @@ def run_scan(
                 iterations=settings.crf_iterations,
                 weight=settings.crf_weight,
             )
-            yield rho, refined.cpu().numpy()
+            yield rho, refined[0].cpu().numpy()
 
     yield from _steps(maps(), inside)
 

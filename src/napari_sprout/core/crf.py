@@ -82,12 +82,16 @@ def affinity(
     if not bool(image.isfinite().all()):
         raise ImageError("The image's optical density is not finite everywhere; is it damaged?")
     shape = (density.shape[0], density.shape[1])
+    offsets = _offsets(radius, shape)
+    # In one piece, so that what an image of many megapixels took is given back whole.
+    held = image.new_empty((len(offsets), *shape))
     kernels: dict[Shift, Tensor] = {}
     total = image.new_zeros(shape)
-    for dy, dx in _offsets(radius, shape):
+    for (dy, dx), space in zip(offsets, held, strict=True):
         here, there = _pair((dy, dx), (0, shape[0]), shape)
-        apart = (image[:, *here] - image[:, *there]).square_().sum(0)
-        kernel = apart.add_((dy**2 + dx**2) / (2.0 * position_sigma**2)).neg_().exp_()
+        kernel = space[: shape[0] - dy, : shape[1] - abs(dx)]
+        torch.sum((image[:, *here] - image[:, *there]).square_(), dim=0, out=kernel)
+        kernel.add_((dy**2 + dx**2) / (2.0 * position_sigma**2)).neg_().exp_()
         total[here] += kernel
         total[there] += kernel
         kernels[dy, dx] = kernel

@@ -51,14 +51,14 @@ class TileEmbeddings:
         known: dict[int, Tensor],
     ) -> None:
         self.grid = grid
-        self._padded = grid.pad(image)
+        self._image = image
         self._encoder = encoder
         self._known = known
 
     def __getitem__(self, index: int) -> Tensor:
         """Return tile `index`'s (d, 64, 64) embedding."""
         if index not in self._known:
-            self._known[index] = self._encoder().encode(self.grid.cut(self._padded, index))
+            self._known[index] = self._encoder().encode(self.grid.cut(self._image, index))
         return self._known[index]
 
 

@@ -31,8 +31,6 @@ class Stains:
     ----------
     vectors
         The stain vectors used.
-    density
-        (H, W, 3) float32 optical density.
     concentrations
         (H, W, 2) float32, haematoxylin then eosin.
     haematoxylin
@@ -44,7 +42,6 @@ class Stains:
     """
 
     vectors: StainVectors
-    density: NDArray[np.float32]
     concentrations: NDArray[np.float32]
     haematoxylin: NDArray[np.float32]
     top: float

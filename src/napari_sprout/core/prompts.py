@@ -81,14 +81,20 @@ def watershed_regions(
     height = max(settings.split_depth / mpp, 1e-3)
     # Far below any depth, so that even a nucleus shallower than `height` keeps its peak.
     depth[~mask] = -10 * (height + 1)
-    # The h-maximum transform; skimage's own h_maxima would keep two equal peaks apart.
-    seed = np.where(mask, depth - height, depth)
-    flattened = reconstruct(seed, depth)
-    markers, _ = ndimage.label(local_maxima(flattened) & mask, structure=np.ones((3, 3)))
-    labels = watershed(-depth, markers, mask=mask).astype(np.int32)
+    peaks = _peaks(depth, mask, height)
+    labels = watershed(np.negative(depth, out=depth), peaks, mask=mask).astype(np.int32, copy=False)
     sizes = np.bincount(labels.ravel())
     labels[sizes[labels] < min_area] = 0
     return ordered(labels, distance)
+
+
+def _peaks(depth: NDArray[np.float32], mask: NDArray[np.bool_], height: float) -> NDArray[np.int32]:
+    """Return a number for what rises by more than `height` above every way to a higher peak."""
+    # The h-maximum transform; skimage's own h_maxima would keep two equal peaks apart.
+    seed = np.where(mask, depth - height, depth)
+    highest = local_maxima(reconstruct(seed, depth)) & mask
+    peaks, _ = ndimage.label(highest, structure=np.ones((3, 3)))
+    return np.asarray(peaks, dtype=np.int32)
 
 
 def ordered(labels: NDArray[np.int32], distance: NDArray[np.float32]) -> Regions:

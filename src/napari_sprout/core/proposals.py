@@ -12,9 +12,10 @@ extremal regions, Matas et al. 2002; nothing here is trained.)
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -28,7 +29,7 @@ from .prompts import Regions, combine, ordered, watershed_regions
 from .reference import ReferenceMasks
 from .settings import PromptSettings
 
-Labels = NDArray[np.int32]
+Labels = NDArray[np.integer]
 
 LEVELS = (0.75, 1.25, 1.5, 1.8)
 """Thresholds, in units of Otsu's; at 1 the activation has its say."""
@@ -42,7 +43,7 @@ BLOB_RESPONSE = 0.1
 PALEST = 0.5
 """Paler pixels, in units of Otsu's threshold, belong to no blob."""
 
-MOST_PIXELS_AT_ONCE = 50_000_000
+MOST_PIXELS_AT_ONCE = 20_000_000
 """Of all maps that are split at the same time."""
 
 RING = (0.25, 1.25)
@@ -82,16 +83,15 @@ def stable_regions(
     """
     mpp = scale.mpp
     stain = reference.smoothed / max(reference.threshold, 1e-6)
-    maps = [(stain > level) & tissue for level in LEVELS]
-    for size in BLOBS:
-        sigma = size / mpp
-        response = -(sigma**2) * ndimage.gaussian_laplace(stain, sigma)
-        maps.append((response > BLOB_RESPONSE) & (stain > PALEST) & tissue)
-    maps.append(combine(step, reference, tissue, scale)[0])
+    outlines: list[Callable[[], NDArray[np.bool_]]] = [
+        *(partial(np.greater, stain, level) for level in LEVELS),
+        *(partial(_blobs, stain, size / mpp) for size in BLOBS),
+        lambda: combine(step, reference, tissue, scale)[0],
+    ]
     # What takes time here lets go of Python's lock, and takes some 40 bytes a pixel.
     at_once = max(1, min(torch.get_num_threads(), MOST_PIXELS_AT_ONCE // tissue.size))
     with ThreadPoolExecutor(at_once) as threads:
-        sources = list(threads.map(lambda one: watershed_regions(one, settings, mpp).labels, maps))
+        sources = list(threads.map(lambda one: _split(one() & tissue, settings, mpp), outlines))
     active = scale.map_to_working(step.foreground) > step.threshold
     pool = Pool.of(sources, stain, active, mpp)
     labels = np.zeros(tissue.shape, dtype=np.int32)
@@ -103,6 +103,19 @@ def stable_regions(
     labels[sizes[labels] < settings.min_area / mpp**2] = 0
     distance = cv2.distanceTransform((labels > 0).astype(np.uint8), cv2.DIST_L2, 5)
     return ordered(labels, np.asarray(distance, dtype=np.float32))
+
+
+def _blobs(stain: NDArray[np.float32], sigma: float) -> NDArray[np.bool_]:
+    """Return where a Laplacian of Gaussian of width `sigma`, px, sees dark blobs."""
+    response = -(sigma**2) * ndimage.gaussian_laplace(stain, sigma)
+    seen: NDArray[np.bool_] = (response > BLOB_RESPONSE) & (stain > PALEST)
+    return seen
+
+
+def _split(outlined: NDArray[np.bool_], settings: PromptSettings, mpp: float) -> Labels:
+    """Return the regions of a map, in as few bytes as hold their numbers: many maps are kept."""
+    labels = watershed_regions(outlined, settings, mpp).labels
+    return labels.astype(np.min_scalar_type(labels.max(initial=0)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -125,7 +125,7 @@ def make_stain(context: Context) -> Generator[Units, None, Stains]:
     top = max(float(np.percentile(inside, 99)), 1e-6) if inside.size else 1.0
     relative = np.clip(amounts[..., 0] / top, 0, 1)
     diameter = nuclear_diameter(amounts[..., 0], tissue, context.working.scale.mpp)
-    return Stains(vectors, density, amounts, relative, top, diameter)
+    return Stains(vectors, amounts, relative, top, diameter)
 
 
 def make_reference(context: Context) -> Generator[Units, None, ReferenceMasks]:
@@ -185,7 +185,6 @@ def make_activation(context: Context) -> Generator[Units, None, activation.Scan]
     settings = context.settings
     encoded: Encoded = context.outputs[Stage.ENCODING]
     prototypes: Prototypes = context.outputs[Stage.PROTOTYPES]
-    stains: Stains = context.outputs[Stage.STAIN]
     masses = activation.scan_masses(settings.transport)
     yield 0, len(masses) + 1
     if not prototypes.usable:
@@ -199,7 +198,7 @@ def make_activation(context: Context) -> Generator[Units, None, activation.Scan]
     for step in activation.run_scan(
         weights,
         prototypes.n_foreground,
-        stains.density,
+        optical_density(context.working.rgb),
         context.tissue,
         grid,
         masses,

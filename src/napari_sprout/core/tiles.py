@@ -121,15 +121,12 @@ class TileGrid:
         """(h, w) of the stitched feature map, padding included."""
         return self.padded[0] // self.token, self.padded[1] // self.token
 
-    def pad(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Reflect an (H, W, 3) image into the padding."""
-        extra = [(0, p - s) for p, s in zip(self.padded, self.shape, strict=True)]
-        return np.pad(image, [*extra, (0, 0)], mode="symmetric")
-
-    def cut(self, padded_image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
-        """Return tile `index` of a padded image, (side, side, 3)."""
+    def cut(self, image: NDArray[np.uint8], index: int) -> NDArray[np.uint8]:
+        """Return tile `index` of an (H, W, 3) image, which is reflected into the padding."""
         y, x = self.origins[index]
-        return np.ascontiguousarray(padded_image[y : y + self.side, x : x + self.side])
+        part = image[y : y + self.side, x : x + self.side]
+        extra = [(0, self.side - length) for length in part.shape[:2]]
+        return np.pad(part, [*extra, (0, 0)], mode="symmetric")
 
     def most_central(self, points: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return for each (y, x) working point the tile in which it lies most centrally.
