@@ -95,6 +95,11 @@ def pool() -> Pool:
     return Pool.of(sources, rng.random(SHAPE).astype(np.float32), rng.random(SHAPE) > 0.5, MPP)
 
 
+def scores(pool: Pool) -> np.ndarray:
+    """Return what speaks for each region."""
+    return pool.agreement * [pool.look(index) for index in range(len(pool.places))]
+
+
 @given(st.lists(st.integers(0, 3), min_size=36, max_size=36), st.integers(0, 2**16))
 @settings(max_examples=40, deadline=None)
 def test_overlaps_are_those_of_the_masks(values, seed):
@@ -114,13 +119,13 @@ def test_overlaps_are_those_of_the_masks(values, seed):
     got = dict(zip(map(tuple, found.pairs.tolist()), found.shared.tolist(), strict=True))
     assert got == expected
     assert found.areas.tolist() == [int(mask.sum()) for mask in masks]
-    assert ((found.scores >= 0) & (found.scores <= 1)).all()
+    assert all(0 <= score <= 1 for score in scores(found))
 
 
 def test_no_two_kept_regions_stand_for_the_same_nucleus(pool):
     kept = pool.best(0.0)
     assert kept
-    assert pool.scores[kept].tolist() == sorted(pool.scores[kept].tolist(), reverse=True)
+    assert scores(pool)[kept].tolist() == sorted(scores(pool)[kept].tolist(), reverse=True)
     together = np.isin(pool.pairs, kept).all(axis=1)
     areas = pool.areas[pool.pairs[together]]
     shared = pool.shared[together]
@@ -128,9 +133,35 @@ def test_no_two_kept_regions_stand_for_the_same_nucleus(pool):
     assert (shared <= 0.3 * (areas.sum(axis=1) - shared)).all()
 
 
+@given(
+    st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12),
+    st.lists(st.tuples(st.integers(0, 11), st.integers(0, 11)), max_size=20),
+    st.floats(0, 1),
+)
+@settings(deadline=None)
+def test_looking_only_where_it_matters_keeps_what_looking_at_all_would(parts, rivals, least):
+    count = len(parts)
+    agreement, looks = np.array(parts).T / 4
+    pairs = [(i, j) for i, j in rivals if i < j < count]
+    pool = Pool(
+        places=((0, 1, (slice(0, 1), slice(0, 1))),) * count,
+        areas=np.full(count, 10),
+        pairs=np.array(pairs, dtype=np.int64).reshape(-1, 2),
+        shared=np.full(len(pairs), 9),
+        agreement=agreement,
+        look=lambda index: float(looks[index]),
+    )
+    kept: list[int] = []
+    for index in np.argsort(-scores(pool), kind="stable").tolist():
+        beaten = any((i, j) in pairs or (j, i) in pairs for i, j in ((index, k) for k in kept))
+        if scores(pool)[index] >= least and not beaten:
+            kept.append(index)
+    assert pool.best(least) == kept
+
+
 def test_a_higher_bar_keeps_the_best_of_those_kept_before(pool):
     everything = pool.best(0.0)
-    bar = float(np.quantile(pool.scores[everything], 0.9))
+    bar = float(np.quantile(scores(pool)[everything], 0.9))
     some = pool.best(bar)
     assert some == everything[: len(some)]
     assert 0 < len(some) < len(everything)

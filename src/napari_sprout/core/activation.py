@@ -8,7 +8,8 @@ map is kept, so a person can scrub through the scan and override the stop.
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +25,7 @@ from .crf import affinity, mean_field
 from .prototypes import Prototypes
 from .reference import otsu_threshold
 from .settings import ActivationSettings, ScanSettings, TransportSettings
+from .threads import threads_for
 from .tiles import TileGrid
 from .transport import cosine_cost, solve
 
@@ -169,7 +171,7 @@ def merged_share(first: NDArray[np.integer], n_first: int, mask: NDArray[np.bool
 
 
 def _steps(
-    maps: Iterator[tuple[float, NDArray[np.float32]]], tissue: NDArray[np.bool_]
+    maps: Iterable[tuple[float, NDArray[np.float32]]], tissue: NDArray[np.bool_]
 ) -> Iterator[ActivationMap]:
     """Threshold each step's map and compare its regions with the first step's."""
     first: NDArray[np.integer] | None = None
@@ -272,17 +274,23 @@ def run_scan(
         density_sigma=settings.crf_density_sigma,
     )
 
-    def maps() -> Iterator[tuple[float, NDArray[np.float32]]]:
-        for rho, probability in zip(masses, probabilities, strict=True):
-            refined = mean_field(
+    def refined(probability: Tensor) -> NDArray[np.float32]:
+        nucleus: NDArray[np.float32] = (
+            mean_field(
                 _resized(probability, grid, small),
                 likeness,
                 iterations=settings.crf_iterations,
                 weight=settings.crf_weight,
-            )
-            yield rho, refined[0].cpu().numpy()
+            )[0]
+            .cpu()
+            .numpy()
+        )
+        return nucleus
 
-    yield from _steps(maps(), inside)
+    at_once = threads_for(grid.shape) if weights.device.type == "cpu" else 1
+    with ThreadPoolExecutor(at_once) as threads:
+        maps = threads.map(refined, probabilities)
+        yield from _steps(zip(masses, maps, strict=True), inside)
 
 
 def prototype_maps(scan: Scan, step: int) -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ extremal regions, Matas et al. 2002; nothing here is trained.)
 
 from __future__ import annotations
 
+import heapq
 import itertools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,6 @@ from functools import partial
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy import ndimage
 
@@ -28,6 +28,7 @@ from .coordinates import Scale
 from .prompts import Regions, combine, ordered, watershed_regions
 from .reference import ReferenceMasks
 from .settings import PromptSettings
+from .threads import threads_for
 
 Labels = NDArray[np.integer]
 
@@ -42,9 +43,6 @@ BLOB_RESPONSE = 0.1
 
 PALEST = 0.5
 """Paler pixels, in units of Otsu's threshold, belong to no blob."""
-
-MOST_PIXELS_AT_ONCE = 20_000_000
-"""Of all maps that are split at the same time."""
 
 RING = (0.25, 1.25)
 """Where the surroundings of a region begin and end, um from its edge."""
@@ -88,9 +86,7 @@ def stable_regions(
         *(partial(_blobs, stain, size / mpp) for size in BLOBS),
         lambda: combine(step, reference, tissue, scale)[0],
     ]
-    # What takes time here lets go of Python's lock, and takes some 40 bytes a pixel.
-    at_once = max(1, min(torch.get_num_threads(), MOST_PIXELS_AT_ONCE // tissue.size))
-    with ThreadPoolExecutor(at_once) as threads:
+    with ThreadPoolExecutor(threads_for(scale.working)) as threads:
         sources = list(threads.map(lambda one: _split(one() & tissue, settings, mpp), outlines))
     active = scale.map_to_working(step.foreground) > step.threshold
     pool = Pool.of(sources, stain, active, mpp)
@@ -132,15 +128,18 @@ class Pool:
         (m, 2) indices of regions that overlap, of different sources.
     shared
         (m,) the pixels that they share.
-    scores
-        (n,) 0 to 1: how much speaks for each.
+    agreement
+        (n,) 0 to 1: how much the other sources agree on each.
+    look
+        Says of each, by its index, how much it looks like a nucleus, 0 to 1.
     """
 
     places: tuple[tuple[int, int, tuple[slice, slice]], ...]
     areas: NDArray[np.int64]
     pairs: NDArray[np.int64]
     shared: NDArray[np.int64]
-    scores: NDArray[np.float64]
+    agreement: NDArray[np.float64]
+    look: Callable[[int], float]
 
     @classmethod
     def of(
@@ -174,15 +173,19 @@ class Pool:
         pairs, shared = _overlaps(sources)
         likeness = _likeness(areas, pairs, shared)
         agreement = _agreement(owner, len(sources), pairs, likeness)
-        looks = [
-            _look(sources[source], value, where, stain, active, mpp)
-            for source, value, where in places
-        ]
-        scores = agreement * np.array(looks, dtype=np.float64).reshape(-1)
-        return cls(places, areas, pairs, shared, scores)
+
+        def look(index: int) -> float:
+            source, value, where = places[index]
+            return _look(sources[source], value, where, stain, active, mpp)
+
+        return cls(places, areas, pairs, shared, agreement, look)
 
     def best(self, least: float) -> list[int]:
-        """Return the indices of the regions to keep, best first: one for each place."""
+        """Return the indices of the regions to keep, best first: one for each place.
+
+        What speaks for a region is how much the sources agree, times how it looks. The
+        second takes time, so it is asked only of those that may be next.
+        """
         likeness = _likeness(self.areas, self.pairs, self.shared)
         smaller = self.areas[self.pairs].min(axis=1) if len(self.pairs) else self.shared
         same = (likeness > SAME_IOU) | (self.shared > SAME_SHARE * smaller)
@@ -192,12 +195,18 @@ class Pool:
             rivals.setdefault(j, []).append(i)
         beaten: set[int] = set()
         kept = []
-        for index in np.argsort(-self.scores, kind="stable").tolist():
-            if self.scores[index] < least:
-                break
-            if index not in beaten:
+        # (-what speaks for it at most, whether that is known exactly, index)
+        queue = [(-most, False, index) for index, most in enumerate(self.agreement.tolist())]
+        heapq.heapify(queue)
+        while queue and -queue[0][0] >= least:
+            negative, known, index = heapq.heappop(queue)
+            if index in beaten:
+                continue
+            if known:
                 kept.append(index)
                 beaten.update(rivals.get(index, ()))
+            else:
+                heapq.heappush(queue, (negative * self.look(index), True, index))
         return kept
 
 
