@@ -7,6 +7,7 @@ command line prints that sentence alone; the plugin shows it in a notification.
 
 from __future__ import annotations
 
+import difflib
 import warnings
 
 
@@ -58,3 +59,9 @@ def warn(text: str) -> None:
         One sentence, as in an error.
     """
     warnings.warn(text, SproutWarning, stacklevel=3)
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """Return "Did you mean 'x'?" for the closest of `names`, or their list."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+    return f"Did you mean '{close[0]}'?" if close else "Use one of: " + ", ".join(names) + "."

@@ -21,9 +21,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import SettingsError
+from ..errors import SettingsError, nearest
 from .settings import StainSettings
-from .settings_fields import nearest
 from .stain import check_rgb, concentrations, optical_density, stain_vectors
 
 Image = NDArray[np.uint8]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
-from ..errors import SettingsError
-from .settings_fields import nearest
+from ..errors import SettingsError, nearest
 
 Values = dict[str, Any]
 

@@ -13,9 +13,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import SettingsError
+from ..errors import SettingsError, nearest
 from .presets import find_preset
-from .settings_fields import build, checked, nearest, setting
+from .settings_fields import build, checked, setting
 from .settings_groups import (
     GROUPS,
     ActivationSettings,

@@ -8,12 +8,11 @@ line, the documentation and the plugin's forms all read the same source.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 from collections.abc import Mapping
 from typing import Any, ClassVar, TypeVar
 
-from ..errors import SettingsError
+from ..errors import SettingsError, nearest
 
 T = TypeVar("T")
 
@@ -58,12 +57,6 @@ def setting(
         "advanced": advanced,
     }
     return dataclasses.field(default=default, metadata=metadata)
-
-
-def nearest(name: str, names: list[str]) -> str:
-    """Return " Did you mean 'x'?" for the closest of `names`, or their list."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    return f"Did you mean '{close[0]}'?" if close else "Use one of: " + ", ".join(names) + "."
 
 
 def _check_number(where: str, value: Any, meta: Any, example: Any) -> float | int:

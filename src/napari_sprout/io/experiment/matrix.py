@@ -13,8 +13,7 @@ import numpy as np
 from ...core.alterations import alter
 from ...core.baseline import BASELINE
 from ...core.settings import GROUPS, Settings
-from ...core.settings_fields import nearest
-from ...errors import SettingsError
+from ...errors import SettingsError, nearest
 from ...models.weights import weights_sha256
 from ..toml_file import read_toml
 

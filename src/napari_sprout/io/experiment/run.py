@@ -9,8 +9,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
-from ...core.settings_fields import nearest
-from ...errors import OutputError, ProjectError, SettingsError, SproutError
+from ...errors import OutputError, ProjectError, SettingsError, SproutError, nearest
 from ...models.weights import resolve_device
 from ..atomic import replacing, writable_folder
 from ..lock import FolderLock
