@@ -47,8 +47,6 @@ class Model:
         What pixels of 0 to 1 are normalised with, R, G, B; the family's own if empty.
     gated
         Whether the licence must be accepted on `page`, with an account, before a download.
-    url
-        Of the weights; empty if they are on Hugging Face or in the package.
     repository, file, revision
         On Hugging Face; the revision is empty where the first download pins it.
     embedded
@@ -73,7 +71,6 @@ class Model:
     std: tuple[float, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict)
     gated: bool = False
-    url: str = ""
     repository: str = ""
     file: str = ""
     revision: str = ""
@@ -92,7 +89,7 @@ class Model:
     @property
     def file_name(self) -> str:
         """Name of the weights file, wherever it comes from."""
-        return self.embedded or self.file or self.url.rpartition("/")[2]
+        return self.embedded or self.file.rpartition("/")[2]
 
     @property
     def size(self) -> int:
