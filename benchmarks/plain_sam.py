@@ -7,19 +7,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load
 from segment_anything import SamAutomaticMaskGenerator, SamPredictor
 from segment_anything.modeling import Sam
 
 from napari_sprout.core.session import Session
 from napari_sprout.core.stages import Stage
 from napari_sprout.models.mobile_sam import build
-from napari_sprout.models.weights import embedded_path, read_checked, weights_sha256
+from napari_sprout.models.state import read_state
+from napari_sprout.models.weights import embedded_path, weights_sha256
 
 
 def plain_sam() -> Any:
     """Return segment-anything's own model around MobileSAM's parts."""
-    network = build(load(read_checked(embedded_path(), weights_sha256("mobile_sam"))))
+    network = build(read_state(embedded_path(), weights_sha256("mobile_sam"))[0])
     network.image_encoder.img_size = 1024
     parts = (network.image_encoder, network.prompt_encoder, network.mask_decoder)
     return Sam(*parts).eval()

@@ -15,19 +15,13 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import io
 from pathlib import Path
 
-import torch
 from safetensors.torch import save
 
-from napari_sprout.models.mobile_sam import build, from_upstream
-from napari_sprout.models.weights import (
-    MOBILE_SAM_SHA256,
-    MOBILE_SAM_UPSTREAM_SHA256,
-    embedded_path,
-    read_checked,
-)
+from napari_sprout.models.mobile_sam import UPSTREAM_SHA256, build, from_upstream
+from napari_sprout.models.state import read_state
+from napari_sprout.models.weights import embedded_path, weights_sha256
 
 
 def main() -> None:
@@ -35,15 +29,15 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path, help="upstream mobile_sam.pt")
     parser.add_argument("-o", "--output", type=Path, default=embedded_path())
     options = parser.parse_args()
-    data = read_checked(options.checkpoint, MOBILE_SAM_UPSTREAM_SHA256)
-    renamed = from_upstream(torch.load(io.BytesIO(data), weights_only=True))
+    tensors, _ = read_state(options.checkpoint, UPSTREAM_SHA256)
+    renamed = from_upstream(tensors)
     build(renamed)  # refuses a missing, unexpected or misshapen tensor
     half = {
         name: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
         for name, tensor in sorted(renamed.items())
     }
     # One entry only: safetensors writes several in no fixed order.
-    origin = f"MobileSAM (Apache-2.0), mobile_sam.pt, sha256 {MOBILE_SAM_UPSTREAM_SHA256}"
+    origin = f"MobileSAM (Apache-2.0), mobile_sam.pt, sha256 {UPSTREAM_SHA256}"
     output = save(half, metadata={"origin": origin})
     options.output.parent.mkdir(parents=True, exist_ok=True)
     temporary = options.output.with_name(f".{options.output.name}.tmp")
@@ -51,8 +45,9 @@ def main() -> None:
     temporary.replace(options.output)
     made = hashlib.sha256(output).hexdigest()
     print(f"{options.output}: {len(output) / 1e6:.1f} MB, SHA-256 {made}")
-    if made != MOBILE_SAM_SHA256:
-        print(f"MOBILE_SAM_SHA256 in models/weights.py is {MOBILE_SAM_SHA256}: update it.")
+    recorded = weights_sha256("mobile_sam")
+    if made != recorded:
+        print(f"The SHA-256 in models/registry.toml is {recorded}: update it.")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from napari_sprout.models.weights import MOBILE_SAM_SHA256, MOBILE_SAM_UPSTREAM_SHA256
+from napari_sprout.models.mobile_sam import UPSTREAM_SHA256
+from napari_sprout.models.weights import weights_sha256
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PACKAGE = REPOSITORY / "src" / "napari_sprout"
@@ -45,7 +46,7 @@ def test_the_wheel_carries_all_that_the_program_needs_offline(wheel: Path) -> No
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
         weights = archive.read("napari_sprout/models/data/mobile_sam_fp16.safetensors")
-    assert hashlib.sha256(weights).hexdigest() == MOBILE_SAM_SHA256
+    assert hashlib.sha256(weights).hexdigest() == weights_sha256("mobile_sam")
     for needed in (
         "models/data/NOTICE",
         "models/data/LICENSE-APACHE-2.0.txt",
@@ -96,8 +97,8 @@ def test_every_dependency_is_explained(project: dict[str, object]) -> None:
 
 def test_the_notice_states_the_hashes_that_the_program_checks() -> None:
     notice = (PACKAGE / "models" / "data" / "NOTICE").read_text(encoding="utf-8")
-    assert MOBILE_SAM_SHA256 in notice
-    assert MOBILE_SAM_UPSTREAM_SHA256 in notice
+    assert weights_sha256("mobile_sam") in notice
+    assert UPSTREAM_SHA256 in notice
 
 
 def test_importing_the_package_is_light() -> None:

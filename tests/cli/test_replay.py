@@ -13,7 +13,7 @@ import pytest
 import skimage.io
 from numpy.typing import NDArray
 
-from napari_sprout.core import session as session_module
+from napari_sprout.core import loaded as loaded_module
 from napari_sprout.core.correction import Correction
 from napari_sprout.core.edits import (
     AddPrompt,
@@ -78,7 +78,7 @@ def replay(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, segmenter: SamSegmenter
 ) -> Callable[..., Any]:
     """Run the command, with a model that is loaded once for all tests."""
-    monkeypatch.setattr(session_module, "load_segmenter", lambda *_: segmenter)
+    monkeypatch.setattr(loaded_module, "load_segmenter", lambda *_: segmenter)
     return lambda *arguments: run("replay", *arguments)
 
 

@@ -88,7 +88,7 @@ def test_the_label_file_says_what_made_it(finished: Finished) -> None:
     assert metadata["seed"] == 3
     assert metadata["settings"]["seed"] == 3
     assert metadata["mpp"] == 0.5
-    assert metadata["weights_sha256"] == weights.MOBILE_SAM_SHA256
+    assert metadata["weights_sha256"] == weights.weights_sha256("mobile_sam")
     json.dumps(metadata)
 
 

@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from napari_sprout.core import session as session_module
+from napari_sprout.core import loaded as loaded_module
 from napari_sprout.core.session import Session, segment
 from napari_sprout.core.settings import Settings
 from napari_sprout.core.stages import Stage
 from napari_sprout.core.synthetic import synthetic_he
 from napari_sprout.errors import ImageError, SettingsError
-from napari_sprout.models.weights import MOBILE_SAM_SHA256
+from napari_sprout.models.weights import weights_sha256
 
 
 def iou(a, b) -> float:
@@ -45,7 +45,7 @@ def no_model(monkeypatch):
     def never(*_):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(session_module, "load_segmenter", never)
+    monkeypatch.setattr(loaded_module, "load_segmenter", never)
 
 
 @pytest.mark.parametrize("source", ["activation", "stain", "grid"])
@@ -371,7 +371,7 @@ def test_the_embedded_model_finds_the_nuclei_of_a_synthetic_image_twice_alike():
     # 23 of 24 when this was written; real tissue is judged by the benchmarks, not here.
     assert found >= 20
     assert len(session.nuclei) <= 28
-    assert session.metadata()["weights_sha256"] == MOBILE_SAM_SHA256
+    assert session.metadata()["weights_sha256"] == weights_sha256("mobile_sam")
 
 
 @pytest.mark.parametrize("mpp", [0, -1, 250, float("nan"), "0.25", True])

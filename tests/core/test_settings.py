@@ -23,6 +23,17 @@ FIELDS = [
 ] + [("", field) for field in dataclasses.fields(Settings) if field.name == "seed"]
 
 
+# What must be changed with a setting so that its whole range is allowed.
+BESIDE = {"features.stride": {"patch": 1024}}
+# Any of these go together: patches are whole tokens, and no farther apart than they are wide.
+TOGETHER = {
+    "encoder": st.sampled_from(["sam", "uni", "dinov3_vit_l", "timm:vit_tiny_patch16_224"]),
+    "patch": st.integers(1, 16).map(lambda count: 64 * count),
+    "stride": st.integers(8, 64),
+    "tokens": st.sampled_from([4, 8, 16, 32, 64]),
+}
+
+
 def number(value) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
@@ -43,7 +54,10 @@ def over(cases):
 
 def changed(case, value) -> Settings:
     group, field = case
-    return Settings.from_dict({group: {field.name: value}} if group else {field.name: value})
+    beside = BESIDE.get(named(case), {}) if value != field.default else {}
+    return Settings.from_dict(
+        {group: {**beside, field.name: value}} if group else {field.name: value}
+    )
 
 
 def read(made: Settings, case):
@@ -53,6 +67,8 @@ def read(made: Settings, case):
 
 def valid(field) -> st.SearchStrategy:
     """Values inside the field's own metadata."""
+    if field.name in TOGETHER:
+        return TOGETHER[field.name]
     low, high, choices = (field.metadata[k] for k in ("low", "high", "choices"))
     if choices:
         return st.sampled_from(choices)
@@ -343,3 +359,36 @@ def test_a_key_is_the_same_in_another_process():
     }
     here = Settings().with_changes(prompts={"min_area": 4.7}, stain={"eosin": [0.1, 0.9, 0.3]})
     assert keys == {here.key()}
+
+
+@pytest.mark.parametrize(
+    "name", ["sam", "uni", "virchow2", "vit_l_16", "timm:vit_tiny_patch16_224"]
+)
+def test_an_encoder_is_one_of_the_registry_or_any_of_timm(name):
+    assert Settings.from_dict({"features": {"encoder": name}}).features.encoder == name
+
+
+@pytest.mark.parametrize(
+    ("name", "near"), [("virchov2", "virchow2"), ("mobile_sam", "sam"), ("", "dinov3_vit_l")]
+)
+def test_an_unknown_encoder_is_answered_with_the_nearest(name, near):
+    with pytest.raises(SettingsError, match=f"Unknown encoder '{name}'.*'?{near}'?.*timm:"):
+        Settings.from_dict({"features": {"encoder": name}})
+
+
+@pytest.mark.parametrize(
+    ("features", "words"),
+    [
+        ({"patch": 100}, "'features.patch' must be a multiple of 16, not 100"),
+        (
+            {"patch": 144, "tokens": 32},
+            "'features.patch' must be a multiple of 'features.tokens'.*32.*not 144",
+        ),
+        ({"tokens": 14}, "'features.patch' must be a multiple of 'features.tokens'.*14.*not 128"),
+        ({"stride": 129}, "'features.stride' must be at most 'features.patch'.*128.*not 129"),
+    ],
+    ids=str,
+)
+def test_patches_are_whole_tokens_and_leave_no_gaps(features, words):
+    with pytest.raises(SettingsError, match=words):
+        Settings.from_dict({"features": features})

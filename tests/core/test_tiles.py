@@ -147,3 +147,52 @@ def test_a_tile_must_hold_whole_tokens(side):
         SettingsError, match=f"'features.tile' must be a multiple of 64, not {side}"
     ):
         TileGrid.over((400, 400), side, 0.5)
+
+
+PATCHES = st.sampled_from([(64, 16), (96, 4), (128, 16), (224, 16), (240, 15), (1024, 64)])
+
+
+@QUICK
+@given(SHAPES, PATCHES, st.floats(0.05, 1))
+def test_patches_cover_the_padded_image_on_their_own_tokens(shape, cut, share):
+    side, tokens = cut
+    stride = max(1, round(share * side))
+    grid = TileGrid.patches(shape, side, stride, tokens)
+    assert (grid.side, grid.across, grid.token) == (side, tokens, side // tokens)
+    covered = np.zeros(grid.tokens, dtype=bool)
+    for y, x in grid.origins:
+        assert (y % grid.token, x % grid.token) == (0, 0)
+        rows, columns = y // grid.token, x // grid.token
+        covered[rows : rows + tokens, columns : columns + tokens] = True
+    assert covered.all()
+    for given_length, padded in zip(shape, grid.padded, strict=True):
+        assert padded % grid.token == 0
+        assert padded >= max(given_length, side)
+        assert padded - given_length < grid.token or padded == side
+    for axis in (0, 1):
+        steps = np.diff(sorted({origin[axis] for origin in grid.origins}))
+        # As far apart as asked, in whole tokens; the last one ends at the edge.
+        wanted = max(grid.token, stride)
+        assert (np.abs(steps[:-1] - wanted) <= grid.token / 2).all()
+        assert (steps <= wanted + grid.token / 2).all()
+
+
+def test_the_papers_patches_lie_64_px_apart():
+    grid = TileGrid.patches((256, 300), 128, 64, 16)
+    assert sorted({x for _, x in grid.origins}) == [0, 64, 128, 176]
+    assert sorted({y for y, _ in grid.origins}) == [0, 64, 128]
+
+
+def test_patches_that_hold_no_whole_tokens_are_refused():
+    with pytest.raises(SettingsError, match=r"'features\.patch' must be a multiple.*\(16\).*100"):
+        TileGrid.patches((400, 400), 100, 50, 16)
+
+
+def test_tiles_over_tissue_are_those_that_hold_a_pixel_of_it():
+    grid = TileGrid.over((400, 400), 128, 0.5)
+    tissue = np.zeros((400, 400), dtype=bool)
+    assert grid.over_tissue(tissue) == ()
+    tissue[130, 10] = True
+    held = [grid.origins[i] for i in grid.over_tissue(tissue)]
+    assert held == [(y, 0) for y in (64, 128)]
+    assert grid.over_tissue(~tissue) == tuple(range(len(grid.origins)))

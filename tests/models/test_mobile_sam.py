@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 from pathlib import Path
 
@@ -17,13 +16,8 @@ from napari_sprout.models import mobile_sam
 from napari_sprout.models.frame import EMBEDDING, to_frame_xy, window_origins
 from napari_sprout.models.protocols import PromptableSegmenter, PromptBatch
 from napari_sprout.models.sam import SamSegmenter
-from napari_sprout.models.weights import (
-    MOBILE_SAM_SHA256,
-    MOBILE_SAM_UPSTREAM_SHA256,
-    embedded_path,
-    load_segmenter,
-    read_checked,
-)
+from napari_sprout.models.state import read_state
+from napari_sprout.models.weights import embedded_path, load_segmenter, weights_sha256
 
 SIDE = 512
 CHECKPOINT_VARIABLE = "NAPARI_SPROUT_MOBILE_SAM_PT"
@@ -83,10 +77,9 @@ def test_float32_checkpoint_reproduces_the_upstream_network(tile, reference):
     path = os.environ.get(CHECKPOINT_VARIABLE)
     if not path:
         pytest.skip(f"{CHECKPOINT_VARIABLE} does not name the upstream mobile_sam.pt")
-    data = read_checked(Path(path), MOBILE_SAM_UPSTREAM_SHA256)
-    state = torch.load(io.BytesIO(data), weights_only=True)
-    network = mobile_sam.build(mobile_sam.from_upstream(state))
-    full = SamSegmenter(network, "mobile_sam", MOBILE_SAM_UPSTREAM_SHA256, torch.device("cpu"))
+    read_state(Path(path), mobile_sam.UPSTREAM_SHA256)
+    full = load_segmenter("mobile_sam", "cpu", Path(path))
+    assert full.weights_sha256 == mobile_sam.UPSTREAM_SHA256
     error, worst = agreement(full, tile, reference)
     assert error < 1e-3
     assert worst >= 0.995
@@ -94,11 +87,11 @@ def test_float32_checkpoint_reproduces_the_upstream_network(tile, reference):
 
 def test_segmenter_follows_the_protocol(segmenter):
     assert isinstance(segmenter, PromptableSegmenter)
-    assert segmenter.weights_sha256 == MOBILE_SAM_SHA256
+    assert segmenter.weights_sha256 == weights_sha256("mobile_sam")
 
 
 def test_embedded_file_has_the_recorded_hash():
-    assert hashlib.sha256(embedded_path().read_bytes()).hexdigest() == MOBILE_SAM_SHA256
+    assert hashlib.sha256(embedded_path().read_bytes()).hexdigest() == weights_sha256("mobile_sam")
 
 
 def test_full_window_equals_segment_anythings_own_decoder(segmenter):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sprout.errors import ImageError, SettingsError, WeightsError
+from napari_sprout.models import weights
 from napari_sprout.models.frame import (
     EMBEDDING,
     FRAME,
@@ -15,26 +18,88 @@ from napari_sprout.models.frame import (
     window_origins,
 )
 from napari_sprout.models.mobile_sam import from_upstream
-from napari_sprout.models.weights import embedded_path, load_segmenter, resolve_device
+from napari_sprout.models.state import read_state
+from napari_sprout.models.weights import (
+    embedded_path,
+    load_segmenter,
+    resolve_device,
+    segmenters,
+    weights_sha256,
+)
 
 
-def test_damaged_weights_are_refused_before_they_are_parsed(tmp_path):
+def test_damaged_weights_are_refused_before_they_are_parsed(tmp_path, monkeypatch):
     damaged = tmp_path / "weights.safetensors"
     data = bytearray(embedded_path().read_bytes())
     data[len(data) // 2] ^= 1
     damaged.write_bytes(data)
+    monkeypatch.setattr(weights, "embedded_path", lambda: damaged)
     with pytest.raises(WeightsError, match=r"weights\.safetensors are damaged.*install"):
-        load_segmenter("mobile_sam", "cpu", damaged)
+        load_segmenter("mobile_sam", "cpu")
 
 
 def test_missing_weights_name_the_file_and_the_remedy(tmp_path):
-    with pytest.raises(WeightsError, match=r"gone\.safetensors cannot be read.*install"):
+    with pytest.raises(WeightsError, match=r"gone\.safetensors' do not exist: check the path"):
         load_segmenter("mobile_sam", "cpu", tmp_path / "gone.safetensors")
 
 
-def test_unknown_segmenter_is_refused_with_the_known_ones():
-    with pytest.raises(SettingsError, match="mobile_sam"):
-        load_segmenter("sam_xxl", "cpu")
+@pytest.fixture
+def no_downloads(tmp_path, monkeypatch):
+    for variable in ("XDG_CACHE_HOME", "XDG_DATA_HOME", "HF_HOME", "LOCALAPPDATA", "HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+
+
+@pytest.mark.usefixtures("no_downloads")
+@pytest.mark.parametrize("name", ["sam_vit_h", "sam2_1_large"])
+def test_weights_that_are_not_here_are_never_fetched_unasked(name):
+    with pytest.raises(
+        WeightsError, match=f"'{name}' are not on this computer: .* download {name}"
+    ):
+        load_segmenter(name, "cpu")
+
+
+def test_every_segmenter_of_the_registry_can_be_chosen_and_has_a_hash():
+    assert set(segmenters()) == {
+        "mobile_sam",
+        *(f"sam_vit_{size}" for size in "blh"),
+        *(f"sam2_1_{size}" for size in ("tiny", "small", "base_plus", "large")),
+    }
+    assert all(len(weights_sha256(name)) == 64 for name in segmenters())
+
+
+def test_an_unknown_segmenter_or_an_encoder_is_refused_with_a_known_one():
+    with pytest.raises(SettingsError, match="'sam_vit"):
+        load_segmenter("sam_vit_xxl", "cpu")
+    with pytest.raises(SettingsError, match="Unknown segmenter 'uni2_h'"):
+        load_segmenter("uni2_h", "cpu")
+
+
+def test_mobile_sam_in_its_authors_format_is_read_by_path(tmp_path):
+    own = load_segmenter("mobile_sam", "cpu")
+    path = tmp_path / "mobile_sam.pt"
+    torch.save(upstream(read_state(embedded_path())[0]), path)
+    theirs = load_segmenter("mobile_sam", "cpu", path)
+    assert theirs.weights_sha256 == weights_sha256("mobile_sam", path) != own.weights_sha256
+    expected = own._network.state_dict()
+    found = theirs._network.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+
+
+def upstream(state):
+    """Give MobileSAM's tensors the names that its authors' checkpoint has for them."""
+    made = {"image_encoder.norm_head.weight": torch.ones(320)}
+    for name, tensor in state.items():
+        stage = re.match(r"image_encoder\.trunk\.stages\.(\d)\.(downsample|blocks)(.*)", name)
+        if stage:
+            number = int(stage[1]) - (stage[2] == "downsample")
+            name = f"image_encoder.layers.{number}.{stage[2]}{stage[3]}"
+        name = name.replace("trunk.patch_embed.conv1.", "patch_embed.seq.0.")
+        name = name.replace("trunk.patch_embed.conv2.", "patch_embed.seq.2.")
+        if name.startswith("image_encoder."):
+            name = name.replace(".conv.", ".c.")
+        made[name] = tensor
+    return made
 
 
 @pytest.mark.parametrize("name", ["toaster", "cuda:93", "gpu"])

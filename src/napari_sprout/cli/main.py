@@ -11,9 +11,11 @@ from typer.core import TyperGroup
 
 from .._version import __version__
 from ..errors import SproutError
+from .compare import compare_command
 from .demo import demo_command
 from .evaluate import evaluate_command
 from .experiment import experiment_command
+from .models import models_app
 from .replay import replay_command
 from .segment import segment_command
 from .settings import settings_command
@@ -89,7 +91,9 @@ app.command("demo")(demo_command)
 app.command("settings")(settings_command)
 app.command("evaluate")(evaluate_command)
 app.command("experiment")(experiment_command)
+app.command("compare")(compare_command)
 app.command("replay")(replay_command)
+app.add_typer(models_app, name="models")
 
 
 def _terminate(signum: int, _frame: object) -> None:

@@ -29,4 +29,8 @@ Cache = Annotated[
         show_default="none are kept",
     ),
 ]
+Mpp = Annotated[
+    float | None,
+    typer.Option(help="Pixel size in um, if the files state none or a wrong one."),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show warnings and errors alone.")]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from .batch import run_batch
 from .jobs import Job
-from .options import Cache, Device, Geojson, Output, Quiet
-from .settings import PresetName
-
-if TYPE_CHECKING:
-    from ..core.settings import Settings
+from .options import Cache, Device, Geojson, Mpp, Output, Quiet
+from .settings import PresetName, SettingsFile, chosen_settings
 
 
 def segment_command(
@@ -28,14 +24,8 @@ def segment_command(
         ),
     ],
     output: Output,
-    mpp: Annotated[
-        float | None,
-        typer.Option(help="Pixel size in um, if the files state none or a wrong one."),
-    ] = None,
-    settings: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Settings in TOML; see 'napari-sprout settings'."),
-    ] = None,
+    mpp: Mpp = None,
+    settings: SettingsFile = None,
     preset: PresetName = None,
     stage_images: Annotated[
         bool,
@@ -60,7 +50,7 @@ def segment_command(
     from ..io.images import find_images
     from ..io.pixel_size import checked_mpp
 
-    chosen = _settings(settings, preset, seed)
+    chosen = chosen_settings(settings, preset, seed)
     given = None if mpp is None else checked_mpp(mpp)
     jobs = [Job(image, output, given, stage_images, geojson) for image in find_images(images)]
     summary = run_batch(
@@ -76,18 +66,3 @@ def segment_command(
         typer.echo(summary.sentence(output))
     if summary.failed:
         raise typer.Exit(1)
-
-
-def _settings(path: Path | None, preset: str | None, seed: int | None) -> Settings:
-    from ..core.settings import Settings
-    from ..io.settings_file import read_settings
-
-    if path is None:
-        settings = Settings.preset("default" if preset is None else preset)
-    else:
-        settings = read_settings(path, preset)
-    if settings.prompts.source == "given":
-        from ..core.given import required
-
-        required(None)
-    return settings if seed is None else dataclasses.replace(settings, seed=seed)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import OutputError
+
+if TYPE_CHECKING:
+    from ..core.settings import Settings
 
 PresetName = Annotated[
     str | None,
@@ -15,6 +19,12 @@ PresetName = Annotated[
         "--preset",
         metavar="NAME",
         help="Named choice of all settings: default, or paper for the method as published.",
+    ),
+]
+SettingsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--settings", metavar="FILE", help="Settings in TOML; see 'napari-sprout settings'."
     ),
 ]
 
@@ -48,3 +58,26 @@ def settings_command(
         )
     with replacing(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def chosen_settings(path: Path | None, preset: str | None, seed: int | None) -> Settings:
+    """Return the settings that a command was asked for.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown preset, a file that is no settings file, or prompts from nuclei
+        made elsewhere, which the command line has none of.
+    """
+    from ..core.settings import Settings
+    from ..io.settings_file import read_settings
+
+    if path is None:
+        settings = Settings.preset("default" if preset is None else preset)
+    else:
+        settings = read_settings(path, preset)
+    if settings.prompts.source == "given":
+        from ..core.given import required
+
+        required(None)
+    return settings if seed is None else dataclasses.replace(settings, seed=seed)

@@ -29,8 +29,8 @@ from .threads import threads_for
 from .tiles import TileGrid
 from .transport import cosine_cost, solve
 
-# Of which copies are made to compare them: 64 MB each at 256 numbers a token.
-_TOKENS_AT_ONCE: Final = 65536
+# Of which copies are made to compare them: 64 MB each.
+_NUMBERS_AT_ONCE: Final = 65536 * 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,8 +112,9 @@ def assignments(
     converged
         Whether every step's constraints were met.
     """
-    tokens = torch.split(inside.flatten().nonzero()[:, 0], _TOKENS_AT_ONCE)
     rows = features.flatten(1)
+    at_once = max(1, _NUMBERS_AT_ONCE // max(1, rows.shape[0]))
+    tokens = torch.split(inside.flatten().nonzero()[:, 0], at_once)
     cost = torch.cat([cosine_cost(rows[:, part].T, prototypes.vectors) for part in tokens])
     similarity = (1.0 - cost).clamp(min=0.0)
     n = cost.shape[0]

@@ -13,6 +13,7 @@ from .features import TileEmbeddings
 from .instances import Nucleus, Prompt
 from .stain import StainVectors
 from .suppression import Suppressed
+from .tiles import TileGrid
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,10 +51,27 @@ class Stains:
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
-    """Tile embeddings, and the (d, h, w) features stitched from those that hold tissue."""
+    """What the models saw.
+
+    Attributes
+    ----------
+    tiles
+        SAM's embeddings, which prompts are decoded on.
+    grid
+        Where the tiles or patches lie that the features come from.
+    features
+        (d, h, w) features, h x w being ``grid.tokens``, stitched from the tiles or patches
+        that hold tissue.
+    encoder, encoder_sha256
+        The name and the weights of the separate encoder that made the features; empty where
+        they are SAM's own, or nothing had to be encoded.
+    """
 
     tiles: TileEmbeddings
+    grid: TileGrid
     features: Tensor
+    encoder: str = ""
+    encoder_sha256: str = ""
 
 
 @dataclass(frozen=True, eq=False)

@@ -74,9 +74,18 @@ _PAPER: Final[Values] = {
     "features": {
         # The model that comes with the program; the paper has SAM's large one, and Virchow2.
         "segmenter": "mobile_sam",
+        "segmenter_weights": "",
         # Patches of SAM and their overlap (B.3, Figure 9f).
         "tile": 512,
         "overlap": 0.5,
+        # That model's features; Virchow2 must be fetched first ('encoder' = "virchow2").
+        "encoder": "sam",
+        "encoder_weights": "",
+        # Of a separate encoder: patches of 128 px, 64 apart (B.3).
+        "patch": 128,
+        "stride": 64,
+        # Silent: what the networks of 14 px a token make of their usual 224 px.
+        "tokens": 16,
     },
     # K (B.3, Figure 9d).
     "prototypes": {"clusters": 3},

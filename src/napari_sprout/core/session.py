@@ -15,17 +15,18 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import SettingsError, StoppedError
-from ..models.protocols import PromptableSegmenter
-from ..models.weights import load_segmenter, resolve_device, weights_sha256
+from ..models.protocols import FeatureEncoder, PromptableSegmenter
 from .edits import PaintReference
 from .embeddings import EmbeddingStore, TileMemory, embedding_key
+from .features import PatchMemory
 from .given import GivenNuclei, required
 from .instances import Nucleus
+from .loaded import LoadedModels, encoder_choice, encoder_facts, segmenter_choice
 from .outputs import Nuclei
 from .provenance import check_image, check_mpp, describe, warnings
-from .settings import Settings
+from .settings import SAM, Settings
 from .stage_keys import stage_keys
-from .stages import STAGES, Context, Stage, needed, tile_grid
+from .stages import STAGES, Context, Stage, needed, patch_grid, tile_grid
 
 _Inputs = tuple[Settings, tuple[PaintReference, ...], GivenNuclei | None]
 
@@ -66,6 +67,8 @@ class Session:
     segmenter
         A loaded SAM variant to use instead of the one that the settings name, so
         that several sessions can share one.
+    encoder
+        The same for the separate encoder; without effect where the settings want none.
     embeddings
         Keeps encoded tiles between sessions, so that an image seen before need not be
         encoded again; the labels are the same with and without it.
@@ -99,6 +102,7 @@ class Session:
         mpp: float | None = None,
         device: str = "auto",
         segmenter: PromptableSegmenter | None = None,
+        encoder: FeatureEncoder | None = None,
         embeddings: EmbeddingStore | None = None,
     ) -> None:
         check_image(image)
@@ -109,11 +113,10 @@ class Session:
         self._settings = settings or Settings()
         self.painted: tuple[PaintReference, ...] = ()
         self.given: GivenNuclei | None = None
-        self._device = device
-        self._given_segmenter = segmenter
-        self._loaded: tuple[str, PromptableSegmenter] | None = None
+        self._models = LoadedModels(device, segmenter, encoder)
         self._outputs: dict[Stage, tuple[str, Any]] = {}
         self._tiles = TileMemory(embeddings)
+        self._patches = PatchMemory()
         self._metadata: dict[str, Any] = {}
         self._known_keys: tuple[_Inputs, dict[Stage, str]] | None = None
         self._image_sha256 = hashlib.sha256(self.image.tobytes()).hexdigest()
@@ -130,6 +133,7 @@ class Session:
         if not isinstance(settings, Settings):
             raise SettingsError(f"Settings must be made by Settings(...), not {settings!r}.")
         self._settings = settings
+        self._models.release_unless(settings.features)
 
     def run(self, until: Stage = Stage.NUCLEI) -> Iterator[Progress]:
         """Run the stages that are not up to date, as far as `until`.
@@ -253,7 +257,8 @@ class Session:
         outputs = self._made()
         return {
             **describe(outputs, settings, self.given),
-            **self._model_facts(settings.features.segmenter),
+            **self._models.facts(settings.features),
+            **encoder_facts(settings.features, outputs.get(Stage.ENCODING)),
             "image_sha256": self._image_sha256,
             "mpp": self.mpp,
             "warnings": list(warnings(outputs, settings)),
@@ -289,17 +294,23 @@ class Session:
         self, settings: Settings, keys: dict[Stage, str]
     ) -> Generator[tuple[int, int], None, Any]:
         """Encode the tiles that the store of embeddings does not have, and let it have them."""
-        grid, name = tile_grid(self._context(settings, keys)), settings.features.segmenter
-        self._tiles.belong_to(f"{keys[Stage.IMAGE]} {name} {grid}")
+        chosen, context = settings.features, self._context(settings, keys)
+        grid = tile_grid(context)
+        self._tiles.belong_to(f"{keys[Stage.IMAGE]} {segmenter_choice(chosen)} {grid}")
+        if chosen.encoder != SAM:
+            cut = patch_grid(context)
+            self._patches.belong_to(f"{keys[Stage.IMAGE]} {encoder_choice(chosen)} {cut}")
+        else:
+            self._patches.belong_to("")
         context = self._context(settings, keys)
 
         @cache
         def device() -> torch.device:
-            return torch.device(self._model_facts(name)["device"])
+            return torch.device(self._models.facts(chosen)["device"])
 
         @cache
         def key() -> str:
-            weights = self._model_facts(name)["weights_sha256"]
+            weights = self._models.facts(chosen)["weights_sha256"]
             return embedding_key(context.working.rgb, grid, weights, device())
 
         self._tiles.recall(key, device)
@@ -317,28 +328,13 @@ class Session:
             self.mpp,
             settings,
             {s: output for s, (key, output) in self._outputs.items() if key == keys[s]},
-            lambda: self._segmenter(settings.features.segmenter),
+            lambda: self._models.segmenter(settings.features),
+            lambda: self._models.encoder(settings.features),
             self._tiles.tiles,
+            self._patches,
             self.painted,
             self.given,
         )
-
-    def _segmenter(self, name: str) -> PromptableSegmenter:
-        """Return the SAM variant, loaded when first needed."""
-        if self._given_segmenter is not None:
-            return self._given_segmenter
-        if self._loaded is None or self._loaded[0] != name:
-            self._loaded = (name, load_segmenter(name, self._device))
-        return self._loaded[1]
-
-    def _model_facts(self, name: str) -> dict[str, str]:
-        """Describe the SAM variant, without loading it for an image that had no use for it."""
-        if self._given_segmenter is None and self._loaded is None:
-            facts = (name, weights_sha256(name), str(resolve_device(self._device)))
-        else:
-            used = self._segmenter(name)
-            facts = (used.name, used.weights_sha256, str(used.device))
-        return dict(zip(("segmenter", "weights_sha256", "device"), facts, strict=True))
 
 
 def segment(

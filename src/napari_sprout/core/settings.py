@@ -18,6 +18,7 @@ from .presets import find_preset
 from .settings_fields import build, checked, setting
 from .settings_groups import (
     GROUPS,
+    SAM,
     ActivationSettings,
     DecodingSettings,
     FeatureSettings,
@@ -34,6 +35,7 @@ from .settings_groups import (
 
 __all__ = [
     "GROUPS",
+    "SAM",
     "ActivationSettings",
     "DecodingSettings",
     "FeatureSettings",

@@ -9,8 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from ..errors import SettingsError
+from ..errors import SettingsError, nearest
+from ..models import registry
 from .settings_fields import Group, setting
+
+SAM: Final = "sam"
+"""The encoder that is none of its own: the features are those of the model of the masks."""
 
 SMALLEST_TILE: Final = 128
 """px; smaller ones would take very long."""
@@ -90,6 +94,9 @@ class FeatureSettings(Group):
     name = "features"
 
     segmenter: str = setting("mobile_sam", "The SAM model that draws the masks.")
+    segmenter_weights: str = setting(
+        "", "File with that model's weights (empty: the ones that come with it).", advanced=True
+    )
     tile: int = setting(
         0, "Side of the square tiles that SAM sees (0: as suits the size of the nuclei).",
         low=0, high=1024, multiple=64, unit="px", advanced=True,
@@ -97,6 +104,24 @@ class FeatureSettings(Group):
     overlap: float = setting(
         0.25, "How much neighbouring tiles overlap.", low=0.0, high=0.75, advanced=True
     )
+    encoder: str = setting(
+        SAM, "The model that tells nuclei from the rest; 'sam' is the one that draws the masks."
+    )
+    encoder_weights: str = setting(
+        "", "File with that model's weights (empty: the ones downloaded for it).", advanced=True
+    )
+    patch: int = setting(
+        128, "Side of the square patches that a model of its own sees.",
+        low=64, high=1024, multiple=16, unit="px", advanced=True,
+    )  # fmt: skip
+    stride: int = setting(
+        64, "Distance from patch to patch; half of it takes four times as long.",
+        low=8, high=1024, unit="px", advanced=True,
+    )  # fmt: skip
+    tokens: int = setting(
+        16, "How finely a patch is described: so many places a side.",
+        low=4, high=64, advanced=True,
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,6 +129,32 @@ class FeatureSettings(Group):
             raise SettingsError(
                 f"Setting 'features.tile' must be 0 or at least {SMALLEST_TILE}, not {self.tile}."
             )
+        _check_encoder(self.encoder)
+        if self.patch % self.tokens:
+            raise SettingsError(
+                f"Setting 'features.patch' must be a multiple of 'features.tokens' "
+                f"({self.tokens}), not {self.patch}."
+            )
+        if self.stride > self.patch:
+            raise SettingsError(
+                f"Setting 'features.stride' must be at most 'features.patch' ({self.patch}), "
+                f"not {self.stride}: tissue between the patches would not be seen."
+            )
+
+
+def encoders() -> tuple[str, ...]:
+    """Return the names that ``features.encoder`` can have, timm's other networks apart."""
+    return (SAM, *(name for name, one in registry.models().items() if one.kind == "encoder"))
+
+
+def _check_encoder(name: str) -> None:
+    """Refuse an encoder that is not in the registry, unless it is one of timm's."""
+    known = encoders()
+    if name not in known and not name.startswith(registry.TIMM):
+        raise SettingsError(
+            f"Unknown encoder '{name}'. {nearest(name, list(known))} Any other of timm's vision "
+            f"transformers is written as '{registry.TIMM}' and its name."
+        )
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ImageError
-from ..models.protocols import PromptableSegmenter
+from ..models.protocols import FeatureEncoder, PromptableSegmenter
 from . import activation, features, labels, masks, prompts, suppression
 from .coordinates import Scale
 from .edits import PaintReference
@@ -31,7 +31,7 @@ from .prompt_sets import point_prompts, prompt_set
 from .proposals import stable_regions
 from .prototypes import Prototypes, fit_prototypes, token_share
 from .reference import ReferenceMasks, paint_reference, reference_masks
-from .settings import Settings
+from .settings import SAM, Settings
 from .stain import concentrations, optical_density, stain_vectors
 from .tiles import TileGrid
 from .tissue import tissue_mask
@@ -59,14 +59,19 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What a stage may read: earlier outputs, the settings, and the model."""
+    """What a stage may read: earlier outputs, the settings, and the models.
+
+    `tiles` and `patches` hold what is encoded already; whoever encodes adds to them.
+    """
 
     image: NDArray[np.uint8]
     mpp: float | None
     settings: Settings
     outputs: Mapping[Stage, Any]
     segmenter: Callable[[], PromptableSegmenter]
+    encoder: Callable[[], FeatureEncoder]
     tiles: dict[int, Tensor]
+    patches: features.PatchMemory
     painted: tuple[PaintReference, ...] = ()
     given: GivenNuclei | None = None
 
@@ -149,20 +154,41 @@ def tile_grid(context: Context) -> TileGrid:
     return TileGrid.about(shape, side, settings.overlap)
 
 
+def patch_grid(context: Context) -> TileGrid:
+    """Return where the patches of a separate encoder lie (paper B.3)."""
+    settings = context.settings.features
+    return TileGrid.patches(context.tissue.shape, settings.patch, settings.stride, settings.tokens)
+
+
 def make_encoding(context: Context) -> Generator[Units, None, Encoded]:
-    """Encode every tile that holds tissue, once, and stitch the features (paper 3.1)."""
+    """Encode every tile that holds tissue, once, and stitch the features (paper 3.1).
+
+    With a separate encoder the features are those of its patches, which come first. The
+    tiles are encoded all the same: prompts are decoded on them.
+    """
     image, tissue = context.working.rgb, context.tissue
     grid = tile_grid(context)
-    wanted = [
-        i
-        for i, (y, x) in enumerate(grid.origins)
-        if tissue[y : y + grid.side, x : x + grid.side].any()
-    ]
+    wanted = grid.over_tissue(tissue)
     tiles = features.TileEmbeddings(grid, image, context.segmenter, context.tiles)
+    if context.settings.features.encoder == SAM:
+        yield from _encode_tiles(tiles, wanted, 0)
+        return Encoded(tiles, grid, features.stitch(tiles, wanted))
+    cut = patch_grid(context)
+    patches = context.patches.of(cut, cut.over_tissue(tissue))
+    total = len(patches.wanted) + len(wanted)
+    for done in patches.fill(image, context.encoder):
+        yield done, total
+    yield from _encode_tiles(tiles, wanted, len(patches.wanted))
+    return Encoded(tiles, cut, patches.features, patches.encoder, patches.weights_sha256)
+
+
+def _encode_tiles(
+    tiles: features.TileEmbeddings, wanted: tuple[int, ...], before: int
+) -> Generator[Units, None, None]:
+    """Encode tiles one by one, after so many units of other work."""
     for done, index in enumerate(wanted):
-        yield done, len(wanted)
+        yield before + done, before + len(wanted)
         _ = tiles[index]
-    return Encoded(tiles, features.stitch(tiles, wanted))
 
 
 def make_prototypes(context: Context) -> Generator[Units, None, Prototypes]:
@@ -174,7 +200,7 @@ def make_prototypes(context: Context) -> Generator[Units, None, Prototypes]:
         encoded.features,
         reference.sure_foreground,
         reference.sure_background,
-        encoded.tiles.grid,
+        encoded.grid,
         context.settings.prototypes,
         context.settings.seed,
     )
@@ -189,7 +215,7 @@ def make_activation(context: Context) -> Generator[Units, None, activation.Scan]
     yield 0, len(masses) + 1
     if not prototypes.usable:
         return activation.Scan((), np.zeros((0, 0, 0, 0), np.float32), 0, True)
-    grid = encoded.tiles.grid
+    grid = encoded.grid
     inside = torch.from_numpy(token_share(context.tissue, grid) > 0)
     weights, converged = activation.assignments(
         encoded.features, inside.to(encoded.features.device), prototypes, settings.transport

@@ -93,7 +93,7 @@ class Ground:
             stains.concentrations,
             stains.haematoxylin,
             stained_limit(context),
-            encoded.tiles.grid.token,
+            encoded.grid.token,
             explanation,
             context.given,
         )

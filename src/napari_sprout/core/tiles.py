@@ -22,17 +22,20 @@ LEAST_TOKEN: Final = 7
 """Smaller tokens, in pixels, are not made a pixel larger: nuclei would look too small."""
 
 
-def _origins(length: int, stride: int) -> list[int]:
-    """Return tile starts along one axis of `length` tokens; the last tile ends at the edge."""
-    last = length - EMBEDDING
+def _origins(last: int, stride: int) -> list[int]:
+    """Return tile starts along one axis, in tokens; the last tile ends at the edge."""
     return [*range(0, last, stride), last]
 
 
-def _even_origins(length: int, stride: int) -> list[int]:
-    """Return tile starts along one axis of `length` tokens: the fewest, evenly spread."""
-    last = length - EMBEDDING
+def _even_origins(last: int, stride: int) -> list[int]:
+    """Return tile starts along one axis, in tokens: the fewest, evenly spread."""
     gaps = math.ceil(last / stride)
     return [round(i * last / max(gaps, 1)) for i in range(gaps + 1)]
+
+
+def _stride(overlap: float) -> int:
+    """Return how many tokens SAM's tiles lie apart."""
+    return max(1, round(EMBEDDING * (1 - overlap)))
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,9 @@ class TileGrid:
     padded
         (H', W') with padding: multiples of `token`, at least `side`.
     side
-        Side of a tile in working pixels, a multiple of 64.
+        Side of a tile in working pixels, a whole number of tokens.
     token
-        Working pixels per token (side / 64).
+        Working pixels per token: of SAM's tiles a 64th of the side.
     origins
         (y, x) of every tile, row by row.
     """
@@ -77,7 +80,36 @@ class TileGrid:
         SettingsError
             If `side` is not a multiple of 64, SAM's tokens a side.
         """
-        return cls._laid(shape, side, overlap, _origins)
+        return cls._laid(shape, side, _stride(overlap), _origins)
+
+    @classmethod
+    def patches(cls, shape: tuple[int, int], side: int, stride: int, tokens: int) -> TileGrid:
+        """Lay an encoder's patches of `side` px over an image of `shape`, `stride` px apart.
+
+        Parameters
+        ----------
+        shape
+            (H, W) of the working image.
+        side
+            Working pixels.
+        stride
+            Working pixels, rounded to whole tokens. Only the last patch of a row or column
+            is nearer to the one before.
+        tokens
+            Tokens a side of a patch.
+
+        Raises
+        ------
+        SettingsError
+            If `side` is not a multiple of `tokens`.
+        """
+        if side % tokens:
+            raise SettingsError(
+                f"Setting 'features.patch' must be a multiple of 'features.tokens' ({tokens}), "
+                f"not {side}."
+            )
+        step = max(1, round(stride * tokens / side))
+        return cls._laid(shape, side, step, _origins, tokens)
 
     @classmethod
     def about(cls, shape: tuple[int, int], side: int, overlap: float) -> TileGrid:
@@ -90,10 +122,11 @@ class TileGrid:
         shape, side, overlap
             As of :meth:`over`.
         """
-        grid = cls._laid(shape, side, overlap, _even_origins)
+        stride = _stride(overlap)
+        grid = cls._laid(shape, side, stride, _even_origins)
         if side < LEAST_TOKEN * EMBEDDING or side + EMBEDDING > FRAME:
             return grid
-        larger = cls._laid(shape, side + EMBEDDING, overlap, _even_origins)
+        larger = cls._laid(shape, side + EMBEDDING, stride, _even_origins)
         return larger if 2 * len(larger.origins) <= len(grid.origins) else grid
 
     @classmethod
@@ -101,20 +134,27 @@ class TileGrid:
         cls,
         shape: tuple[int, int],
         side: int,
-        overlap: float,
+        stride: int,
         starts: Callable[[int, int], list[int]],
+        across: int = EMBEDDING,
     ) -> TileGrid:
-        if side % EMBEDDING:
+        if side % across:
             raise SettingsError(
-                f"Setting 'features.tile' must be a multiple of {EMBEDDING}, not {side}."
+                f"Setting 'features.tile' must be a multiple of {across}, not {side}."
             )
-        token = side // EMBEDDING
-        stride = max(1, round(EMBEDDING * (1 - overlap)))
-        height, width = (max(EMBEDDING, -(-length // token)) for length in shape)
+        token = side // across
+        height, width = (max(across, -(-length // token)) for length in shape)
         origins = tuple(
-            (y * token, x * token) for y in starts(height, stride) for x in starts(width, stride)
+            (y * token, x * token)
+            for y in starts(height - across, stride)
+            for x in starts(width - across, stride)
         )
         return cls(shape, (height * token, width * token), side, token, origins)
+
+    @property
+    def across(self) -> int:
+        """Tokens a side of a tile."""
+        return self.side // self.token
 
     @property
     def tokens(self) -> tuple[int, int]:
@@ -127,6 +167,14 @@ class TileGrid:
         part = image[y : y + self.side, x : x + self.side]
         extra = [(0, self.side - length) for length in part.shape[:2]]
         return np.pad(part, [*extra, (0, 0)], mode="symmetric")
+
+    def over_tissue(self, tissue: NDArray[np.bool_]) -> tuple[int, ...]:
+        """Return the tiles that hold a pixel of an (H, W) mask, in order."""
+        return tuple(
+            i
+            for i, (y, x) in enumerate(self.origins)
+            if tissue[y : y + self.side, x : x + self.side].any()
+        )
 
     def most_central(self, points: NDArray[np.float64]) -> NDArray[np.intp]:
         """Return for each (y, x) working point the tile in which it lies most centrally.

@@ -140,7 +140,7 @@ def _prompts(session: Session) -> Maps:
 
 def _prototypes(session: Session, scan: Scan, step: int) -> Maps:
     encoded: Encoded = session.output(Stage.ENCODING)
-    grid, scale = encoded.tiles.grid, _scale(session)
+    grid, scale = encoded.grid, _scale(session)
     for index, coarse in enumerate(prototype_maps(scan, step)):
         padded = cv2.resize(coarse, grid.padded[::-1], interpolation=cv2.INTER_LINEAR)
         inside = np.asarray(padded[: grid.shape[0], : grid.shape[1]], dtype=np.float32)

@@ -16,6 +16,8 @@ FRAME = 1024
 TOKEN = 16
 EMBEDDING = FRAME // TOKEN
 LOGITS_PER_TOKEN = 4
+FEATURES = 256
+"""Channels of an embedding that are features; further ones are for the mask decoder alone."""
 
 
 def to_frame_xy(points_yx: Tensor, side: int) -> Tensor:

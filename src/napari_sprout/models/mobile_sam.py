@@ -13,17 +13,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import timm
-import torch
-from segment_anything.modeling import MaskDecoder, PromptEncoder, TwoWayTransformer
 from segment_anything.modeling.common import LayerNorm2d
 from torch import Tensor, nn
 
-from .frame import EMBEDDING, FRAME, TOKEN
+from .frame import FEATURES
+from .parts import SamNetwork, assemble
 
-EMBEDDING_DIM = 256
+UPSTREAM_SHA256: Final = "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f"
+"""Of ``mobile_sam.pt``, of which the embedded weights were made."""
 
 
 class ImageEncoder(nn.Module):
@@ -37,10 +37,10 @@ class ImageEncoder(nn.Module):
         trunk.stages[3].downsample.conv2.conv.stride = (1, 1)
         self.trunk = trunk
         self.neck = nn.Sequential(
-            nn.Conv2d(320, EMBEDDING_DIM, kernel_size=1, bias=False),
-            LayerNorm2d(EMBEDDING_DIM),
-            nn.Conv2d(EMBEDDING_DIM, EMBEDDING_DIM, kernel_size=3, padding=1, bias=False),
-            LayerNorm2d(EMBEDDING_DIM),
+            nn.Conv2d(320, FEATURES, kernel_size=1, bias=False),
+            LayerNorm2d(FEATURES),
+            nn.Conv2d(FEATURES, FEATURES, kernel_size=3, padding=1, bias=False),
+            LayerNorm2d(FEATURES),
         )
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -50,27 +50,11 @@ class ImageEncoder(nn.Module):
         return embedding
 
 
-class MobileSam(nn.Module):
+class MobileSam(SamNetwork):
     """The three parts of SAM with MobileSAM's image encoder."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.image_encoder = ImageEncoder()
-        self.prompt_encoder = PromptEncoder(
-            embed_dim=EMBEDDING_DIM,
-            image_embedding_size=(EMBEDDING, EMBEDDING),
-            input_image_size=(FRAME, FRAME),
-            mask_in_chans=TOKEN,
-        )
-        self.mask_decoder = MaskDecoder(
-            num_multimask_outputs=3,
-            transformer=TwoWayTransformer(
-                depth=2, embedding_dim=EMBEDDING_DIM, mlp_dim=2048, num_heads=8
-            ),
-            transformer_dim=EMBEDDING_DIM,
-            iou_head_depth=3,
-            iou_head_hidden_dim=256,
-        )
+        super().__init__(ImageEncoder())
 
 
 def _renamed(key: str) -> str | None:
@@ -78,7 +62,7 @@ def _renamed(key: str) -> str | None:
     if not key.startswith("image_encoder."):
         return key
     name = key.removeprefix("image_encoder.")
-    if name.startswith("neck."):
+    if name.startswith(("neck.", "trunk.")):
         return key
     if name.startswith(("head.", "norm_head.")):
         return None
@@ -101,7 +85,7 @@ def from_upstream(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Parameters
     ----------
     state
-        The state dict of ``mobile_sam.pt``.
+        The state dict of ``mobile_sam.pt``; tensors that are renamed already stay as they are.
 
     Returns
     -------
@@ -122,26 +106,16 @@ def build(state: Mapping[str, Tensor]) -> MobileSam:
 
     Raises
     ------
-    RuntimeError
+    WeightsError
         If a tensor is missing, unexpected, or has the wrong shape.
     """
-    with torch.device("meta"):
-        network = MobileSam()
-    network = network.to_empty(device="cpu")
-    tensors = {
-        name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in state.items()
-    }
-    _restore_buffers(network, tensors)
-    network.load_state_dict(tensors, strict=True)
-    return network.eval().requires_grad_(False)
-
-
-def _restore_buffers(network: MobileSam, tensors: dict[str, Tensor]) -> None:
-    """Put back what the checkpoint does not carry: index tables and training counters."""
-    reference = MobileSam()
-    own = dict(network.named_buffers())
-    for name, buffer in reference.named_buffers():
-        own[name].copy_(buffer)
-        if name.endswith("num_batches_tracked"):
-            tensors.setdefault(name, buffer)
+    # What no file carries: index tables, which are not part of a state dict, and the counters
+    # of training, which :func:`from_upstream` drops.
+    carried = dict(ImageEncoder().named_buffers(prefix="image_encoder"))
+    counters = {name: b for name, b in carried.items() if name.endswith("num_batches_tracked")}
+    network = assemble(MobileSam, counters | dict(state))
+    for name, buffer in network.named_buffers():
+        if buffer.is_meta:
+            owner, _, own = name.rpartition(".")
+            setattr(network.get_submodule(owner), own, carried[name])
+    return network

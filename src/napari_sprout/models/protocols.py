@@ -1,4 +1,4 @@
-"""The two protocols behind which every model stands, and what crosses them."""
+"""The protocols behind which every model stands, and what crosses them."""
 
 from __future__ import annotations
 
@@ -72,6 +72,39 @@ class MaskBatch:
 
 @runtime_checkable
 class FeatureEncoder(Protocol):
+    """Turns patches into grids of features."""
+
+    @property
+    def name(self) -> str:
+        """Short name, as in the settings."""
+        ...
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights file, in hexadecimal."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        ...
+
+    @property
+    def tokens(self) -> int:
+        """Features a side of a patch."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """How many patches may be encoded at once."""
+        ...
+
+    def encode_batch(self, tiles: NDArray[np.uint8]) -> Tensor:
+        """Encode n square RGB patches (n, side, side, 3) to (n, d, t, t) float32 features."""
+        ...
+
+
+class TileEncoder(Protocol):
     """Turns a tile into a grid of features."""
 
     @property
@@ -85,8 +118,12 @@ class FeatureEncoder(Protocol):
 
 
 @runtime_checkable
-class PromptableSegmenter(FeatureEncoder, Protocol):
-    """Encodes a tile once, then answers any number of prompts on it."""
+class PromptableSegmenter(TileEncoder, Protocol):
+    """Encodes a tile once, then answers any number of prompts on it.
+
+    The first 256 channels of an encoded tile are its features; what a segmenter keeps for
+    its own decoding (SAM 2: details of the image) comes behind them.
+    """
 
     @property
     def weights_sha256(self) -> str:

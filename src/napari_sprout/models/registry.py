@@ -9,12 +9,15 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from ..errors import SettingsError, nearest
 
 Kind = Literal["encoder", "segmenter"]
 Family = Literal["timm", "sam", "sam2"]
+
+TIMM: Final = "timm:"
+"""Before the name of an encoder that is not listed here but that timm knows."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +31,13 @@ class Model:
     kind
         "encoder" gives features; "segmenter" gives features and masks.
     family
-        Who builds the network: timm, segment-anything or transformers (SAM 2).
+        Who builds the network: timm, segment-anything, or both (SAM 2).
     title
         As people call it.
     architecture, arguments
         For whoever builds it.
     parameters
-        Millions.
+        Millions, in the file.
     dimension
         Numbers a token.
     patch

@@ -12,6 +12,7 @@ from ..errors import ImageError
 from .frame import FRAME, to_frame_xy
 from .fused import fuse
 from .mobile_sam import MobileSam
+from .parts import SamNetwork
 from .protocols import MaskBatch, PromptBatch
 from .windowed import WindowedDecoder
 
@@ -25,7 +26,7 @@ class SamSegmenter:
     Parameters
     ----------
     network
-        The network, in evaluation mode; its encoder is rewritten for inference.
+        The network, in evaluation mode; MobileSAM's encoder is rewritten for inference.
     name
         Short name, as in the settings.
     weights_sha256
@@ -35,15 +36,17 @@ class SamSegmenter:
     """
 
     def __init__(
-        self, network: MobileSam, name: str, weights_sha256: str, device: torch.device
+        self, network: SamNetwork, name: str, weights_sha256: str, device: torch.device
     ) -> None:
         self.name = name
         self.weights_sha256 = weights_sha256
         self.device = device
-        # Before the network is moved: merged convolutions are made on the CPU.
-        fuse(network.image_encoder, device)
+        if isinstance(network, MobileSam):
+            # Before the network is moved: merged convolutions are made on the CPU.
+            fuse(network.image_encoder, device)
         self._network = network.to(device)
-        self._network.image_encoder.to(memory_format=torch.channels_last)
+        if isinstance(network, MobileSam):
+            network.image_encoder.to(memory_format=torch.channels_last)
         self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)
         with torch.inference_mode():
@@ -61,7 +64,8 @@ class SamSegmenter:
         Returns
         -------
         Tensor
-            (256, 64, 64) float32 embedding on :attr:`device`.
+            (256, 64, 64) float32 embedding on :attr:`device`; SAM 2 adds 768 channels of
+            details for the mask decoder.
 
         Raises
         ------
@@ -83,7 +87,7 @@ class SamSegmenter:
         Parameters
         ----------
         embedding
-            (256, 64, 64), from :meth:`encode`.
+            From :meth:`encode`.
         prompts
             Points in tile pixels, windows, and perhaps mask prompts.
         side

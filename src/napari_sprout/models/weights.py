@@ -1,51 +1,52 @@
-"""Weights that ship with the package: found, checked, loaded. No network."""
+"""A SAM variant by name: its weights found, checked, recognised and loaded. No network."""
 
 from __future__ import annotations
 
-import hashlib
-from importlib.resources import files
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
+from torch import Tensor
 
-from ..errors import SettingsError, WeightsError
-from . import mobile_sam
+from ..errors import SettingsError, WeightsError, warn
+from . import mobile_sam, sam2, sam_vit
+from .checksum import file_sha256
+from .parts import SamNetwork
+from .registry import Model, model, models
 from .sam import SamSegmenter
+from .state import read_state
 
-MOBILE_SAM_UPSTREAM_SHA256 = "6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f"
-MOBILE_SAM_SHA256 = "5837ade9a0832ad83511ad0fd393b01b7777751529927fc8b27b4e66294b96d2"
-SEGMENTERS = {"mobile_sam": MOBILE_SAM_SHA256}
+# What training wraps a network in: torch's parallel training, and torch_em.
+_WRAPPERS: Final = ("module.", "sam.")
+# Constants that some programs save with a SAM.
+_CONSTANTS: Final = ("pixel_mean", "pixel_std")
+# Parts of torch_em's UNETR, which micro-sam and PathoSAM train beside a SAM.
+_FURTHER_HEAD: Final = re.compile(
+    r"(decoder|decoder_head|base|deconv[1-4]|deconv_out|out_conv|final_conv)\."
+)
+_SAM2: Final = "image_encoder.trunk.pos_embed"
+# By width and number of blocks.
+_HIERAS: Final[Mapping[tuple[int, int], str]] = {
+    (96, 12): "hiera_tiny",
+    (96, 16): "hiera_small",
+    (112, 24): "hiera_base_plus",
+    (144, 48): "hiera_large",
+}
+
+
+def segmenters() -> tuple[str, ...]:
+    """Return the names of the SAM variants that can be chosen."""
+    return tuple(name for name, one in models().items() if one.kind == "segmenter")
 
 
 def embedded_path() -> Path:
     """Return the path of MobileSAM's weights inside the package."""
-    return Path(str(files("napari_sprout.models") / "data" / "mobile_sam_fp16.safetensors"))
-
-
-def read_checked(path: Path, sha256: str) -> bytes:
-    """Read a file whole and return it if its SHA-256 is the expected one.
-
-    Raises
-    ------
-    WeightsError
-        If the file is missing, unreadable, or its contents have changed.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise WeightsError(
-            f"The model weights {path} cannot be read ({error.strerror}): "
-            "install napari-sprout again."
-        ) from error
-    found = hashlib.sha256(data).hexdigest()
-    if found != sha256:
-        raise WeightsError(
-            f"The model weights {path} are damaged (SHA-256 {found[:12]}..., expected "
-            f"{sha256[:12]}...): install napari-sprout again."
-        )
-    return data
+    path = model("mobile_sam").embedded_path
+    if path is None:
+        raise WeightsError("MobileSAM is no longer part of the package: install it again.")
+    return path
 
 
 def resolve_device(name: str = "auto") -> torch.device:
@@ -76,17 +77,25 @@ def resolve_device(name: str = "auto") -> torch.device:
     return device
 
 
-def weights_sha256(name: str) -> str:
-    """Return the SHA-256 of a SAM variant's weights.
+def weights_sha256(name: str, path: Path | None = None) -> str:
+    """Return the SHA-256 of a SAM variant's weights, in hexadecimal, without loading them.
+
+    Parameters
+    ----------
+    name
+        One of :func:`segmenters`.
+    path
+        A file to use in the place of the usual one.
 
     Raises
     ------
     SettingsError
         For an unknown name.
+    WeightsError
+        If the file given cannot be read.
     """
-    if name not in SEGMENTERS:
-        raise SettingsError(f"Unknown segmenter '{name}': use one of {', '.join(SEGMENTERS)}.")
-    return SEGMENTERS[name]
+    one = model(name, "segmenter")
+    return _expected(one) if path is None else file_sha256(path)
 
 
 def load_segmenter(
@@ -97,25 +106,117 @@ def load_segmenter(
     Parameters
     ----------
     name
-        One of the keys of :data:`SEGMENTERS`.
+        One of :func:`segmenters`.
     device
         A torch device or a name for :func:`resolve_device`.
     path
-        Another copy of the embedded file (it must have the same SHA-256).
+        A weights file of that architecture, such as one tuned to a purpose: MedSAM,
+        micro-sam or PathoSAM for SAM's own architectures. By default the usual file of
+        that name, whose hash is checked.
 
     Raises
     ------
     SettingsError
         For an unknown name or device.
     WeightsError
-        If the file is missing or damaged.
+        If the file is missing or damaged, or holds another network.
     """
-    sha256 = weights_sha256(name)
+    one = model(name, "segmenter")
     where = device if isinstance(device, torch.device) else resolve_device(device)
-    source = path or embedded_path()
-    data = read_checked(source, sha256)
+    source = _located(one, path)
+    tensors, sha256 = read_state(source, "" if path is not None else _expected(one))
+    return SamSegmenter(_network(one, tensors, source), name, sha256, where)
+
+
+def _located(one: Model, path: Path | None) -> Path:
+    """Return the weights file of a model; the network is never asked."""
+    if path is None and one.embedded:
+        return embedded_path()
+    from .store import locate
+
+    return locate(one, path)
+
+
+def _expected(one: Model) -> str:
+    if one.sha256:
+        return one.sha256
+    from .store import expected_sha256
+
+    return expected_sha256(one)
+
+
+def _network(one: Model, tensors: Mapping[str, Tensor], source: Path) -> SamNetwork:
+    """Make the network of a model from whatever a file calls its tensors."""
+    bare = {_unwrapped(name): tensor for name, tensor in tensors.items()}
+    held = architecture_of(bare)
+    if held != one.architecture:
+        raise WeightsError(_mismatch(one, held, source))
     try:
-        state = load(data)
-    except SafetensorError as error:
-        raise WeightsError(f"The model weights {source} cannot be read: {error}.") from error
-    return SamSegmenter(mobile_sam.build(state), name, sha256, where)
+        if one.family == "sam2":
+            return sam2.build(sam2.from_upstream(bare), **sam2.ARCHITECTURES[held])
+        kept = _without_extras(bare, source)
+        if held in sam_vit.ARCHITECTURES:
+            return sam_vit.build(kept, **sam_vit.ARCHITECTURES[held])
+        return mobile_sam.build(mobile_sam.from_upstream(kept))
+    except WeightsError as error:
+        raise WeightsError(f"'{source}' cannot be used as {one.title}. {error}") from error
+
+
+def _unwrapped(name: str) -> str:
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return name
+
+
+def _without_extras(tensors: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
+    """Leave out constants, and the head of another method; what else is there stays."""
+    further = {name for name in tensors if _FURTHER_HEAD.match(name)}
+    if further:
+        warn(
+            f"'{source}' holds a further head of {len(further)} tensors beside SAM "
+            f"('{min(further)}' and others), which is not used here."
+        )
+    return {
+        name: tensor
+        for name, tensor in tensors.items()
+        if name not in further and name not in _CONSTANTS
+    }
+
+
+def architecture_of(tensors: Mapping[str, Tensor]) -> str:
+    """Return the architecture, as in the registry, that tensors seem to belong to.
+
+    Parameters
+    ----------
+    tensors
+        By name, as segment-anything, MobileSAM, Meta's SAM 2 or this package names them.
+
+    Returns
+    -------
+    str
+        "" if it is none that is known.
+    """
+    if _SAM2 in tensors:
+        width = tensors[_SAM2].shape[1]
+        depth = len({name.split(".")[3] for name in tensors if ".trunk.blocks." in name})
+        return _HIERAS.get((width, depth), "")
+    if "image_encoder.pos_embed" in tensors:
+        width = tensors["image_encoder.pos_embed"].shape[-1]
+        known = sam_vit.ARCHITECTURES.items()
+        return next((name for name, one in known if one["embed_dim"] == width), "")
+    tiny = ("image_encoder.layers.", "image_encoder.trunk.stages.")
+    return "tiny_vit" if any(name.startswith(tiny) for name in tensors) else ""
+
+
+def _mismatch(one: Model, held: str, source: Path) -> str:
+    """Return the sentence about a file that holds something else."""
+    other = next((known for known in models().values() if known.architecture == held), None)
+    if held and other is not None:
+        return (
+            f"'{source}' seems to hold {other.title}, not {one.title}: choose '{other.name}', "
+            "or give another file."
+        )
+    return (
+        f"'{source}' seems to hold no {one.title}: give a file as its authors publish it, "
+        "or one tuned from it in the same format."
+    )

@@ -13,7 +13,11 @@ The arithmetic is segment-anything's, in another order:
   every image token to keys, queries and values, here the few tokens are projected the
   other way, ``(x W) k = x (W k)``, which halves the work.
 
-Source: Kirillov et al. 2023, Segment Anything, appendix A (mask decoder).
+SAM 2's decoder is the same but for one more token, and for details of the image that are
+added while masks are enlarged. The details stand behind a token's features (see ``sam2``).
+
+Source: Kirillov et al. 2023, Segment Anything, appendix A (mask decoder); Ravi et al.
+2024, SAM 2, appendix D.1.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .frame import EMBEDDING, LOGITS_PER_TOKEN
+from .frame import EMBEDDING, FEATURES, LOGITS_PER_TOKEN
 
 
 class WindowedDecoder:
@@ -33,7 +37,8 @@ class WindowedDecoder:
     Parameters
     ----------
     prompt_encoder, mask_decoder
-        segment-anything's modules, on their device and in evaluation mode.
+        segment-anything's modules, on their device and in evaluation mode; a mask decoder
+        with an ``obj_score_token`` is SAM 2's.
     """
 
     def __init__(self, prompt_encoder: Any, mask_decoder: Any) -> None:
@@ -57,7 +62,12 @@ class WindowedDecoder:
         self._lift = self._widened.T @ lift.weight[:, :, 0, 0]
         self._lift_bias = lift.bias @ self._widened
         self._no_mask: Tensor = prompt_encoder.no_mask_embed.weight @ self._widened
-        self._tile: tuple[Tensor, Tensor] = (torch.empty(0), torch.empty(0))
+        asked = [mask_decoder.iou_token.weight, mask_decoder.mask_tokens.weight]
+        if hasattr(mask_decoder, "obj_score_token"):
+            asked.insert(0, mask_decoder.obj_score_token.weight)
+        self._outputs = torch.cat(asked)
+        self._first_mask = len(self._outputs) - len(asked[-1])
+        self._tile: tuple[Tensor, Tensor, Tensor] = (torch.empty(0),) * 3
 
     def decode(
         self, embedding: Tensor, origins: Tensor, window: int, sparse: Tensor, masks: Tensor | None
@@ -67,7 +77,7 @@ class WindowedDecoder:
         Parameters
         ----------
         embedding
-            (256, 64, 64).
+            (256, 64, 64), and more channels of details for SAM 2.
         origins
             (n, 2) first token (row, column) of each window.
         window
@@ -85,11 +95,11 @@ class WindowedDecoder:
             (n, 4) predicted IoU.
         """
         decoder, transformer = self._decoder, self._decoder.transformer
-        outputs = torch.cat([decoder.iou_token.weight, decoder.mask_tokens.weight])
-        prompt = torch.cat([outputs.expand(len(origins), -1, -1), sparse], dim=1)
+        prompt = torch.cat([self._outputs.expand(len(origins), -1, -1), sparse], dim=1)
         where = _window_tokens(origins.to(embedding.device), window)
+        whole, details = self._whole(embedding)
         first, *others = transformer.layers
-        tokens, image = self._first_layer(first, prompt, embedding, where, masks)
+        tokens, image = self._first_layer(first, prompt, whole[where] + self._dense(masks))
         position = self._position[where]
         for layer in others:
             tokens, image = _layer(layer, prompt, tokens, image, position)
@@ -97,17 +107,14 @@ class WindowedDecoder:
             transformer.final_attn_token_to_image, tokens + prompt, image + position, image
         )
         tokens = transformer.norm_final_attn(tokens)
-        heads = torch.stack(
-            [mlp(tokens[:, 1 + i]) for i, mlp in enumerate(decoder.output_hypernetworks_mlps)], 1
-        )
-        logits = _upscaled(decoder.output_upscaling, image, heads, window)
-        return logits, decoder.iou_prediction_head(tokens[:, 0])
+        each = enumerate(decoder.output_hypernetworks_mlps, start=self._first_mask)
+        heads = torch.stack([mlp(tokens[:, place]) for place, mlp in each], 1)
+        added = details[where] if details.shape[1] else None
+        logits = _upscaled(decoder.output_upscaling, image, heads, window, added)
+        return logits, decoder.iou_prediction_head(tokens[:, self._first_mask - 1])
 
-    def _first_layer(
-        self, layer: Any, prompt: Tensor, embedding: Tensor, where: Tensor, masks: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _first_layer(self, layer: Any, prompt: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
         """Run the first layer on what is made once a tile: new tokens, new image tokens."""
-        whole = self._whole(embedding)[where] + self._dense(masks)
         dim = len(self._widened)
         image, projected = torch.split(whole, [dim, whole.shape[-1] - dim], dim=-1)
         keys, values, queries = (_heads(part, layer) for part in projected.chunk(3, dim=-1))
@@ -122,14 +129,18 @@ class WindowedDecoder:
         scores = offered @ queries.transpose(2, 3)
         return tokens, layer.norm4(image + _given(attention, scores, tokens))
 
-    def _whole(self, embedding: Tensor) -> Tensor:
-        """Return a tile's tokens, widened; made once for prompts that follow on one tile."""
+    def _whole(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """Return a tile's tokens, widened, and their details (0 channels if there are none).
+
+        They are made once for prompts that follow on one tile.
+        """
         # Read and replaced as a whole: several threads may share a decoder.
-        known, made = self._tile
+        known, made, details = self._tile
         if known is not embedding:
-            made = torch.addmm(self._placed, _tokens(embedding), self._widened)
-            self._tile = embedding, made
-        return made
+            made = torch.addmm(self._placed, _tokens(embedding[:FEATURES]), self._widened)
+            details = _tokens(embedding[FEATURES:])
+            self._tile = embedding, made, details
+        return made, details
 
     def _dense(self, masks: Tensor | None) -> Tensor:
         """Return what mask prompts add to the widened tokens.
@@ -226,7 +237,9 @@ def _given(attention: Any, scores: Tensor, tokens: Tensor) -> Tensor:
     return given
 
 
-def _upscaled(upscaling: Any, image: Tensor, heads: Tensor, window: int) -> Tensor:
+def _upscaled(
+    upscaling: Any, image: Tensor, heads: Tensor, window: int, details: Tensor | None
+) -> Tensor:
     """Return the logits of every mask token at 4 values a token, (n, masks, s, s).
 
     The two transposed convolutions have kernel = stride = 2: each token becomes 2 x 2, and
@@ -235,10 +248,15 @@ def _upscaled(upscaling: Any, image: Tensor, heads: Tensor, window: int) -> Tens
     first, norm, activation, second, last = upscaling
     n = len(image)
     values = image
+    begin = 0
     for layer, after in ((first, lambda v: activation(_norm(norm, v))), (second, last)):
         weight = layer.weight.permute(0, 2, 3, 1)
         bias = layer.bias.repeat(4)
         flat = torch.addmm(bias, values.reshape(-1, len(weight)), weight.reshape(len(weight), -1))
+        if details is not None:
+            end = begin + flat.numel() // image.shape[:2].numel()
+            flat += details[..., begin:end].reshape(flat.shape)
+            begin = end
         values = after(flat.view(-1, layer.out_channels))
     masks = values.view(n, -1, values.shape[-1]) @ heads.transpose(1, 2)
     # (n, rows, columns, 2 x 2 of the first, 2 x 2 of the second, masks)

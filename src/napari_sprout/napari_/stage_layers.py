@@ -93,7 +93,7 @@ def activation_specs(session: Session, step: int) -> Iterator[LayerSpec]:
     encoded: Encoded = session.output(Stage.ENCODING)
     scale = _scale(session)
     shown = scan.steps[step]
-    tokens = encoded.tiles.grid
+    tokens = encoded.grid
     shape = shown.foreground.shape
     factor = _factor(session, tokens.shape, (shape[0], shape[1]))
     size = (tokens.padded[1] // factor, tokens.padded[0] // factor)

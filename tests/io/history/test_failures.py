@@ -116,7 +116,7 @@ def test_an_unexpected_failure_is_marked_too(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     (nucleus,) = largest(correction)
-    correction.session._given_segmenter.on_decode = out_of_memory
+    correction.session.context().segmenter().on_decode = out_of_memory
     with pytest.raises(torch.OutOfMemoryError):
         history.apply(project, correction, MovePrompt(nucleus, 80.0, 90.0))
     assert everything(correction) == before == everything(replayed(project))

@@ -20,7 +20,7 @@ def test_an_edit_is_on_disk_before_it_is_done(begun, largest) -> None:
     def look() -> None:
         seen.append((project.folder / "journal.jsonl").read_text().count('"kind":"MovePrompt"'))
 
-    correction.session._given_segmenter.on_decode = look
+    correction.session.context().segmenter().on_decode = look
     history.apply(project, correction, MovePrompt(nucleus, 80.0, 90.0))
     assert seen
     assert set(seen) == {1}
