@@ -5,12 +5,12 @@ import csv
 import pytest
 import skimage.io
 
-from napari_sprout.core import loaded as loading
+from napari_sprout.models import weights
 
 
 @pytest.fixture
 def one_model(monkeypatch, segmenter):
-    monkeypatch.setattr(loading, "load_segmenter", lambda *_, **__: segmenter)
+    monkeypatch.setattr(weights, "load_segmenter", lambda *_, **__: segmenter)
 
 
 def test_a_picture_and_a_table_are_written(run, one_model, write, tissue, tmp_path):

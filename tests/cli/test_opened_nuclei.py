@@ -9,7 +9,6 @@ import pytest
 import skimage.io
 from numpy.typing import NDArray
 
-from napari_sprout.core import loaded as loaded_module
 from napari_sprout.core.correction import Correction
 from napari_sprout.core.edits import MovePrompt, OpenNuclei, RefineNuclei
 from napari_sprout.core.session import Session
@@ -18,6 +17,7 @@ from napari_sprout.io.images import read_image
 from napari_sprout.io.labels import read_labels
 from napari_sprout.io.nuclei import read_nuclei
 from napari_sprout.io.project import Project
+from napari_sprout.models import weights
 from napari_sprout.models.sam import SamSegmenter
 
 
@@ -28,7 +28,7 @@ def test_opened_nuclei_are_replayed_from_the_project_alone(
     segmenter: SamSegmenter,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(loaded_module, "load_segmenter", lambda *_: segmenter)
+    monkeypatch.setattr(weights, "load_segmenter", lambda *_: segmenter)
     skimage.io.imsave(tmp_path / "case.png", tissue)
     assert run("segment", tmp_path / "case.png", "-o", tmp_path / "first").exit_code == 0
     source = tmp_path / "first" / "case_labels.tif"

@@ -13,7 +13,6 @@ import pytest
 import skimage.io
 from numpy.typing import NDArray
 
-from napari_sprout.core import loaded as loaded_module
 from napari_sprout.core.correction import Correction
 from napari_sprout.core.edits import (
     AddPrompt,
@@ -29,6 +28,7 @@ from napari_sprout.io.geojson import read_geojson
 from napari_sprout.io.images import read_image
 from napari_sprout.io.labels import read_labels
 from napari_sprout.io.project import Project
+from napari_sprout.models import weights
 from napari_sprout.models.sam import SamSegmenter
 
 
@@ -78,7 +78,7 @@ def replay(
     run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, segmenter: SamSegmenter
 ) -> Callable[..., Any]:
     """Run the command, with a model that is loaded once for all tests."""
-    monkeypatch.setattr(loaded_module, "load_segmenter", lambda *_: segmenter)
+    monkeypatch.setattr(weights, "load_segmenter", lambda *_: segmenter)
     return lambda *arguments: run("replay", *arguments)
 
 

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from fakes import FakeSegmenter
-from napari_sprout.core import loaded
 from napari_sprout.core.correction import Correction
 from napari_sprout.core.edits import AddPrompt
 from napari_sprout.core.instances import Prompt
@@ -22,7 +21,8 @@ from napari_sprout.core.stage_keys import stage_keys
 from napari_sprout.core.stages import Stage
 from napari_sprout.errors import SettingsError, StoppedError, WeightsError
 from napari_sprout.io.stage_images import stage_images
-from napari_sprout.models import registry
+from napari_sprout.models import encoders as timm_encoders
+from napari_sprout.models import registry, weights
 from napari_sprout.models.encoders import Recipe, TimmEncoder, fill
 from napari_sprout.models.protocols import FeatureEncoder
 
@@ -81,7 +81,7 @@ def loads(monkeypatch):
         asked.append((name, device, path, tokens))
         return FakeEncoder(name, tokens)
 
-    monkeypatch.setattr(loaded, "load_encoder", load)
+    monkeypatch.setattr(timm_encoders, "load_encoder", load)
     return asked
 
 
@@ -206,7 +206,7 @@ def test_an_image_without_tissue_needs_no_encoder(small_tiles, monkeypatch):
     def never(*_):
         raise AssertionError("nothing had to be encoded")
 
-    monkeypatch.setattr(loaded, "load_encoder", never)
+    monkeypatch.setattr(timm_encoders, "load_encoder", never)
     settings = small_tiles.with_changes(features={"encoder": "uni"})
     session = Session(np.full((64, 64, 3), 255, np.uint8), settings, segmenter=FakeSegmenter())
     session.finish()
@@ -355,8 +355,8 @@ def test_the_model_of_the_masks_may_be_loaded_from_a_file(synthetic, small_tiles
         asked.append(wanted)
         return made
 
-    monkeypatch.setattr(loaded, "load_segmenter", load)
-    monkeypatch.setattr(loaded, "weights_sha256", lambda *_: "f" * 64)
+    monkeypatch.setattr(weights, "load_segmenter", load)
+    monkeypatch.setattr(weights, "weights_sha256", lambda *_: "f" * 64)
     settings = small_tiles.with_changes(features={"segmenter_weights": "/tuned.pt"})
     session = Session(synthetic.rgb, settings, device="cpu")
     session.finish()

@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from napari_sprout.core import loaded as loaded_module
 from napari_sprout.core.session import Session, segment
 from napari_sprout.core.settings import Settings
 from napari_sprout.core.stages import Stage
 from napari_sprout.core.synthetic import synthetic_he
 from napari_sprout.errors import ImageError, SettingsError
+from napari_sprout.models import weights
 from napari_sprout.models.weights import weights_sha256
 
 
@@ -45,7 +45,7 @@ def no_model(monkeypatch):
     def never(*_):
         raise AssertionError("the model was loaded")
 
-    monkeypatch.setattr(loaded_module, "load_segmenter", never)
+    monkeypatch.setattr(weights, "load_segmenter", never)
 
 
 @pytest.mark.parametrize("source", ["activation", "stain", "grid"])

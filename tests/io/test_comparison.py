@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from fakes import FakeSegmenter
-from napari_sprout.core import loaded as loading
 from napari_sprout.core.settings import Settings
 from napari_sprout.errors import WeightsError
 from napari_sprout.io.comparison import (
@@ -18,6 +17,7 @@ from napari_sprout.io.comparison import (
     write_comparison_csv,
 )
 from napari_sprout.io.images import LoadedImage
+from napari_sprout.models import weights
 
 SMALL = Settings.from_dict({"features": {"tile": 128}})
 CHOICES = [Choice("sam", "mobile_sam"), Choice("sam", "sam_vit_b"), Choice("sam", "sam_vit_l")]
@@ -37,7 +37,7 @@ def results(loaded, synthetic, monkeypatch):
             raise WeightsError("The weights of 'sam_vit_b' are not on this computer.")
         return FakeSegmenter(radius=13.0 if name == "mobile_sam" else 7.0)
 
-    monkeypatch.setattr(loading, "load_segmenter", load)
+    monkeypatch.setattr(weights, "load_segmenter", load)
     return list(compare(loaded, SMALL, CHOICES, device="cpu", truth=synthetic.labels))
 
 
@@ -71,7 +71,7 @@ def test_the_picture_has_a_row_for_each_choice_and_a_column_for_each_stage(resul
 
 
 def test_large_images_are_shown_smaller(synthetic, loaded, monkeypatch):
-    monkeypatch.setattr(loading, "load_segmenter", lambda *_, **__: FakeSegmenter())
+    monkeypatch.setattr(weights, "load_segmenter", lambda *_, **__: FakeSegmenter())
     wide = np.tile(synthetic.rgb, (1, 4, 1))
     image = LoadedImage(wide, 0.25, loaded.path, loaded.sha256)
     (one,) = compare(image, SMALL, CHOICES[:1], device="cpu")
@@ -97,7 +97,7 @@ def test_the_table_has_a_row_for_each_choice(results, tmp_path):
 
 
 def test_glass_alone_gives_a_picture_without_nuclei(loaded, monkeypatch):
-    monkeypatch.setattr(loading, "load_segmenter", lambda *_, **__: FakeSegmenter())
+    monkeypatch.setattr(weights, "load_segmenter", lambda *_, **__: FakeSegmenter())
     glass = LoadedImage(np.full((160, 160, 3), 243, np.uint8), None, loaded.path, loaded.sha256)
     (one,) = compare(glass, SMALL, CHOICES[:1], device="cpu")
     assert one.nuclei == 0

@@ -16,8 +16,8 @@ from .report import Report
 
 if TYPE_CHECKING:
     from ..core.embeddings import EmbeddingStore
+    from ..core.loaded import LoadedModels
     from ..core.settings import Settings
-    from ..models.protocols import PromptableSegmenter
 
 
 @dataclass
@@ -97,9 +97,9 @@ def run_batch(
     WeightsError
         If the model cannot be loaded.
     """
+    from ..core.loaded import LoadedModels
     from ..io.atomic import writable_folder
     from ..io.embeddings import EmbeddingCache
-    from ..models.weights import load_segmenter
 
     begin = time.perf_counter()
     check_names(jobs)
@@ -107,17 +107,19 @@ def run_batch(
         writable_folder(folder)
     waiting = [job for job in jobs if overwrite or not job.finished]
     summary = Summary(skipped=[job for job in jobs if job not in waiting])
-    segmenter = load_segmenter(settings.features.segmenter, device) if waiting else None
+    models = LoadedModels(device)
+    if waiting:
+        models.load(settings.features)
     with Report(len(jobs), quiet=quiet) as report:
         store = None if cache is None else EmbeddingCache(cache, tell=report.warning)
         for number, job in enumerate(jobs):
             report.progress(number, 0.0, job.image.name)
-            if segmenter is None or job not in waiting:
+            if job not in waiting:
                 told = "skipped, it is finished already (--overwrite redoes it)"
                 report.finished(number, f"{job.image.name}: {told}")
                 continue
             try:
-                _run_one(number, job, settings, segmenter, store, report, summary)
+                _run_one(number, job, settings, models, store, report, summary)
             except Exception as error:
                 if debug:
                     traceback.print_exc()
@@ -137,7 +139,7 @@ def _run_one(
     number: int,
     job: Job,
     settings: Settings,
-    segmenter: PromptableSegmenter,
+    models: LoadedModels,
     store: EmbeddingStore | None,
     report: Report,
     summary: Summary,
@@ -149,7 +151,7 @@ def _run_one(
     def show(fraction: float, stage: str) -> None:
         report.progress(number, fraction, f"{name}: {stage}")
 
-    outcome = segment_image(job, settings, segmenter, show, store)
+    outcome = segment_image(job, settings, models, show, store)
     summary.done.append(job)
     summary.nuclei += outcome.nuclei
     if outcome.assumed_mpp is not None:

@@ -12,9 +12,9 @@ from ..errors import OutputError
 
 if TYPE_CHECKING:
     from ..core.embeddings import EmbeddingStore
+    from ..core.loaded import LoadedModels
     from ..core.session import Session
     from ..core.settings import Settings
-    from ..models.protocols import PromptableSegmenter
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def _key(path: Path) -> str:
 def segment_image(
     job: Job,
     settings: Settings,
-    segmenter: PromptableSegmenter,
+    models: LoadedModels,
     progress: Callable[[float, str], None],
     store: EmbeddingStore | None = None,
 ) -> Outcome:
@@ -158,8 +158,8 @@ def segment_image(
         The image and where its results go; the folder must exist.
     settings
         The method's settings.
-    segmenter
-        The loaded SAM variant.
+    models
+        Those that the settings name, loaded once for all jobs.
     progress
         Called with the finished share of the work, 0 to 1, and the stage's name.
     store
@@ -179,7 +179,7 @@ def segment_image(
     progress(0.0, "reading")
     check_replaceable(job.results)
     loaded = read_image(job.image, job.mpp)
-    session = Session(loaded.rgb, settings, mpp=loaded.mpp, segmenter=segmenter, embeddings=store)
+    session = Session(loaded.rgb, settings, mpp=loaded.mpp, models=models, embeddings=store)
     for step in session.run():
         progress(0.97 * step.fraction, step.stage)
     progress(0.97, "writing")

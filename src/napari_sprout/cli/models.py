@@ -57,6 +57,7 @@ def info_command(name: Name) -> None:
     """Tell what is known of a model: size, licence, where it comes from and lies."""
     from ..models import store
     from ..models.download_errors import megabytes
+    from ..models.in_words import size_of
     from ..models.pins import pinned
     from ..models.registry import model
 
@@ -69,7 +70,7 @@ def info_command(name: Name) -> None:
         "Title": one.title,
         "Kind": _KINDS[one.kind],
         "Network": f"{network}, {one.dimension} numbers a token of {one.patch} px",
-        "File": f"{one.file_name}, {_size(one)}",
+        "File": f"{one.file_name}, {size_of(one)}",
         "Memory": f"about {megabytes(round(4e6 * one.parameters))} for the weights alone",
         "Licence": f"{one.licence}, {one.page}",
         "Access": _ACCESS[one.gated],
@@ -98,11 +99,12 @@ def download_command(
     SHA-256 is the known one, or the one of the first download.
     """
     from ..models import store
+    from ..models.in_words import terms_of
     from ..models.registry import model
 
     def fetch(one: Model) -> None:
         if not quiet and store.downloaded(one) is None and not one.embedded:
-            typer.echo(_terms(one), err=True)
+            typer.echo(terms_of(one), err=True)
         with _bar(one, quiet=quiet) as progress:
             path = store.download(one, progress)
         if not quiet:
@@ -122,6 +124,7 @@ def verify_command(
 ) -> None:
     """Compute the SHA-256 of weights and compare it with what it should be."""
     from ..models import store
+    from ..models.in_words import presence_of
     from ..models.registry import model, models
 
     def check(one: Model) -> None:
@@ -137,7 +140,7 @@ def verify_command(
     if names:
         chosen = [model(name) for name in names]
     else:
-        chosen = [one for one in models().values() if _is_here(one) != "no"]
+        chosen = [one for one in models().values() if presence_of(one) != "no"]
     _each(chosen, check)
 
 
@@ -179,35 +182,19 @@ _ACCESS: Final = {
 
 def _row(one: Model) -> dict[str, str]:
     from ..models.download_errors import megabytes
+    from ..models.in_words import presence_of, size_of
 
     return {
         "Name": one.name,
         "Title": one.title,
         "Kind": one.kind,
-        "Size": _size(one),
+        "Size": size_of(one),
         "Memory": f"~{megabytes(round(4e6 * one.parameters))}",
         "Licence": one.licence,
         "Gated": "gated" if one.gated else "",
-        "Here": _is_here(one),
+        "Here": presence_of(one),
         "Tried": "tried" if one.tried else "",
     }
-
-
-def _size(one: Model) -> str:
-    from ..models.download_errors import megabytes
-
-    return f"{'' if one.bytes else '~'}{megabytes(one.size)}"
-
-
-def _is_here(one: Model) -> str:
-    from ..models import store
-
-    if one.embedded:
-        return "built in"
-    try:
-        return "yes" if store.downloaded(one) else "no"
-    except SproutError:
-        return "?"  # 'info' and 'download' say why
 
 
 def _print_table(console: Console, rows: list[dict[str, str]]) -> None:
@@ -253,11 +240,6 @@ def _each(chosen: Iterable[Model], work: Callable[[Model], None]) -> None:
                 typer.echo(f"napari-sprout: warning: {warning.message}", err=True)
     if failed:
         raise typer.Exit(1)
-
-
-def _terms(one: Model) -> str:
-    gated = " It must be accepted there before the download." if one.gated else ""
-    return f"{one.title}, {_size(one)}. Its licence is {one.licence}: see {one.page}.{gated}"
 
 
 @contextmanager

@@ -5,15 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import SettingsError
-from ..models.encoders import load_encoder
+from ..models import encoders, weights
 from ..models.protocols import FeatureEncoder, PromptableSegmenter
-from ..models.weights import load_segmenter, resolve_device, weights_sha256
 from .outputs import Encoded
-from .settings import FeatureSettings
+from .settings import SAM, FeatureSettings
 
 
 class LoadedModels:
     """The SAM variant and the separate encoder that settings name.
+
+    Sessions may share one, so that a model is loaded once for many images.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ class LoadedModels:
             # Before the next is loaded: there may be no memory for two.
             self._segmenter = None
             path = weights_file(chosen.segmenter_weights)
-            loaded = wanted, load_segmenter(chosen.segmenter, self._device, path)
+            loaded = wanted, weights.load_segmenter(chosen.segmenter, self._device, path)
             self._segmenter = loaded
         return loaded[1]
 
@@ -68,9 +69,26 @@ class LoadedModels:
         if loaded is None or loaded[0] != wanted:
             self._encoder = None
             path = weights_file(chosen.encoder_weights)
-            loaded = wanted, load_encoder(chosen.encoder, self._device, path, chosen.tokens)
+            loaded = (
+                wanted,
+                encoders.load_encoder(chosen.encoder, self._device, path, chosen.tokens),
+            )
             self._encoder = loaded
         return loaded[1]
+
+    def load(self, chosen: FeatureSettings) -> None:
+        """Load all that settings name, so that what is missing is known at once.
+
+        Raises
+        ------
+        SettingsError
+            For an unknown name or device.
+        WeightsError
+            If weights are missing, damaged, or those of another network.
+        """
+        self.segmenter(chosen)
+        if chosen.encoder != SAM:
+            self.encoder(chosen)
 
     def release_unless(self, chosen: FeatureSettings) -> None:
         """Let the encoder go if settings want another or none: large ones take gigabytes."""
@@ -81,9 +99,9 @@ class LoadedModels:
         """Describe the SAM variant, without loading it for an image that had no use for it."""
         known = ""
         if self._given_segmenter is None and self._segmenter is None:
-            known = weights_sha256(chosen.segmenter, weights_file(chosen.segmenter_weights))
+            known = weights.weights_sha256(chosen.segmenter, weights_file(chosen.segmenter_weights))
         if known:
-            facts = (chosen.segmenter, known, str(resolve_device(self._device)))
+            facts = (chosen.segmenter, known, str(weights.resolve_device(self._device)))
         else:
             used = self.segmenter(chosen)
             facts = (used.name, used.weights_sha256, str(used.device))
@@ -95,6 +113,27 @@ def encoder_facts(chosen: FeatureSettings, encoded: Encoded | None) -> dict[str,
     used = encoded.encoder if encoded else ""
     sha256 = encoded.encoder_sha256 if encoded else ""
     return {"encoder": used or chosen.encoder, "encoder_sha256": sha256 or None}
+
+
+def weights_hashes(chosen: FeatureSettings) -> dict[str, str]:
+    """Return the SHA-256 of the weights that settings name, without loading them.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown name.
+    WeightsError
+        If a file cannot be read, or is not on this computer and nobody knows its hash.
+    """
+    found = {
+        "segmenter": weights.weights_sha256(
+            chosen.segmenter, weights_file(chosen.segmenter_weights)
+        )
+    }
+    if chosen.encoder != SAM:
+        path = weights_file(chosen.encoder_weights)
+        found["encoder"] = encoders.weights_sha256(chosen.encoder, path)
+    return found
 
 
 def segmenter_choice(chosen: FeatureSettings) -> tuple[str, str]:

@@ -69,6 +69,9 @@ class Session:
         that several sessions can share one.
     encoder
         The same for the separate encoder; without effect where the settings want none.
+    models
+        In the place of `device`, `segmenter` and `encoder`: models that are shared with
+        other sessions.
     embeddings
         Keeps encoded tiles between sessions, so that an image seen before need not be
         encoded again; the labels are the same with and without it.
@@ -103,6 +106,7 @@ class Session:
         device: str = "auto",
         segmenter: PromptableSegmenter | None = None,
         encoder: FeatureEncoder | None = None,
+        models: LoadedModels | None = None,
         embeddings: EmbeddingStore | None = None,
     ) -> None:
         check_image(image)
@@ -113,7 +117,7 @@ class Session:
         self._settings = settings or Settings()
         self.painted: tuple[PaintReference, ...] = ()
         self.given: GivenNuclei | None = None
-        self._models = LoadedModels(device, segmenter, encoder)
+        self._models = models or LoadedModels(device, segmenter, encoder)
         self._outputs: dict[Stage, tuple[str, Any]] = {}
         self._tiles = TileMemory(embeddings)
         self._patches = PatchMemory()

@@ -22,6 +22,7 @@ from timm.models import eva, vision_transformer
 from torch import Tensor, nn
 
 from ..errors import ImageError, SettingsError, WeightsError
+from .checksum import file_sha256
 from .registry import TIMM, Model, model
 from .state import read_state
 from .store import expected_sha256, locate
@@ -356,6 +357,27 @@ def load_encoder(
     network = recipe.build(tokens)
     fill(network, tensors, f"The weights {path}, given for '{name}',")
     return TimmEncoder(network, name, sha256, where, recipe.mean, recipe.std)
+
+
+def weights_sha256(name: str, path: Path | None = None) -> str:
+    """Return the SHA-256 of an encoder's weights, in hexadecimal, without loading them.
+
+    Parameters
+    ----------
+    name, path
+        As of :func:`load_encoder`.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown name.
+    WeightsError
+        If the file cannot be read, or is not on this computer and nobody knows its hash.
+    """
+    if path is not None:
+        return file_sha256(path)
+    one = _listed(name)
+    return expected_sha256(one) or file_sha256(locate(one))
 
 
 def _listed(name: str) -> Model:

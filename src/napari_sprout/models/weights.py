@@ -17,6 +17,7 @@ from .parts import SamNetwork
 from .registry import Model, model, models
 from .sam import SamSegmenter
 from .state import read_state
+from .store import expected_sha256, locate
 
 # What training wraps a network in: torch's parallel training, and torch_em.
 _WRAPPERS: Final = ("module.", "sam.")
@@ -95,7 +96,7 @@ def weights_sha256(name: str, path: Path | None = None) -> str:
         If the file given cannot be read.
     """
     one = model(name, "segmenter")
-    return _expected(one) if path is None else file_sha256(path)
+    return expected_sha256(one) if path is None else file_sha256(path)
 
 
 def load_segmenter(
@@ -123,26 +124,9 @@ def load_segmenter(
     """
     one = model(name, "segmenter")
     where = device if isinstance(device, torch.device) else resolve_device(device)
-    source = _located(one, path)
-    tensors, sha256 = read_state(source, "" if path is not None else _expected(one))
+    source = embedded_path() if path is None and one.embedded else locate(one, path)
+    tensors, sha256 = read_state(source, "" if path is not None else expected_sha256(one))
     return SamSegmenter(_network(one, tensors, source), name, sha256, where)
-
-
-def _located(one: Model, path: Path | None) -> Path:
-    """Return the weights file of a model; the network is never asked."""
-    if path is None and one.embedded:
-        return embedded_path()
-    from .store import locate
-
-    return locate(one, path)
-
-
-def _expected(one: Model) -> str:
-    if one.sha256:
-        return one.sha256
-    from .store import expected_sha256
-
-    return expected_sha256(one)
 
 
 def _network(one: Model, tensors: Mapping[str, Tensor], source: Path) -> SamNetwork:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..core.loaded import weights_file
 from ..core.settings import Settings
 from ..models.protocols import PromptableSegmenter
 from ..models.weights import load_segmenter, resolve_device
@@ -65,5 +66,6 @@ def frugal_segmenter(draft: Draft, say: Callable[[str], None]) -> PromptableSegm
     device = resolve_device(draft.device)
     if device.type == "cpu":
         return None
-    name = draft.settings.features.segmenter
-    return FrugalSegmenter(lambda where: load_segmenter(name, where), device, say)
+    chosen = draft.settings.features
+    path = weights_file(chosen.segmenter_weights)
+    return FrugalSegmenter(lambda on: load_segmenter(chosen.segmenter, on, path), device, say)

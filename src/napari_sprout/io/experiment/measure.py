@@ -19,6 +19,7 @@ from ...core.alterations import alter
 from ...core.baseline import otsu_watershed
 from ...core.embeddings import EmbeddingStore
 from ...core.instances import Prompt
+from ...core.loaded import LoadedModels, encoder_choice, segmenter_choice
 from ...core.metrics import Scores, evaluate
 from ...core.outputs import PromptSet
 from ...core.prompt_quality import prompt_quality
@@ -26,7 +27,6 @@ from ...core.session import Session
 from ...core.settings import Settings
 from ...core.stages import Stage, needed
 from ...errors import ImageError
-from ...models.protocols import PromptableSegmenter
 from ..failures import failure
 from ..images import read_image
 from ..labels import read_labels
@@ -112,7 +112,7 @@ class Measurer:
     Parameters
     ----------
     models
-        Returns the loaded SAM variant of a name.
+        Those that the settings name; they stay loaded from task to task.
     store
         Where encoded tiles are kept.
     debug
@@ -121,7 +121,7 @@ class Measurer:
 
     def __init__(
         self,
-        models: Callable[[str], PromptableSegmenter],
+        models: LoadedModels,
         store: EmbeddingStore | None = None,
         *,
         debug: bool = False,
@@ -148,12 +148,16 @@ class Measurer:
                 yield self._one(task, wanted, partial(_baseline, wanted, subject))
         chosen = [(w, w.settings) for w in task.cells if w.settings is not None]
 
-        def session_of(pair: tuple[Wanted, Settings]) -> tuple[str, float | None]:
-            return pair[1].features.segmenter, subject.pixel_size(pair[1])
+        def session_of(pair: tuple[Wanted, Settings]) -> tuple[Any, ...]:
+            features = pair[1].features
+            models = segmenter_choice(features), encoder_choice(features)
+            return (*models, subject.pixel_size(pair[1]))
 
-        for (name, mpp), group in groupby(chosen, session_of):
+        for (*_, mpp), alike in groupby(chosen, session_of):
+            group = list(alike)
             try:
-                bench = _Bench(subject, mpp, self._models(name), self._store)
+                self._models.load(group[0][1].features)
+                bench = _Bench(subject, mpp, self._models, self._store)
             except Exception as error:
                 yield self._failed(task, tuple(wanted for wanted, _ in group), error)
                 continue
@@ -207,12 +211,12 @@ class _Bench:
         self,
         subject: _Subject,
         mpp: float | None,
-        segmenter: PromptableSegmenter,
+        models: LoadedModels,
         store: EmbeddingStore | None,
     ) -> None:
         self._subject = subject
         self._store = _Watched(store)
-        self._session = Session(subject.rgb, mpp=mpp, segmenter=segmenter, embeddings=self._store)
+        self._session = Session(subject.rgb, mpp=mpp, models=models, embeddings=self._store)
         self._seconds: dict[Stage, float] = {}
         self._encoded = False
 

@@ -11,11 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
+from ...core.loaded import encoder_choice, segmenter_choice, weights_hashes
 from ...core.provenance import DECISIVE_PACKAGES
 from ...core.settings import Settings
 from ...core.stage_keys import stage_keys
 from ...core.stages import Stage
-from ...models.weights import resolve_device, weights_sha256
+from ...models.weights import resolve_device
 from ..pairing import Annotated
 from .matrix import Alteration, Matrix, Row
 from .program import program_state
@@ -129,7 +130,7 @@ def cells_of(
 def _facts(settings: Settings | None, device: str) -> dict[str, Any]:
     if settings is None:
         return {}
-    weights = weights_sha256(settings.features.segmenter)
+    weights = weights_hashes(settings.features)
     return {"settings": settings.to_dict(), "weights": weights, "device": device}
 
 
@@ -166,7 +167,8 @@ def _order(wanted: Wanted) -> tuple[str, ...]:
     # key of their stage would not do: where the stain decides how they are cut, it holds the seed.
     features, keys = wanted.settings.features, stage_keys(wanted.settings)
     cut = json.dumps(dataclasses.asdict(features), sort_keys=True)
-    return (features.segmenter, keys[Stage.IMAGE], cut, *(keys[stage] for stage in _SORTED_BY))
+    models = (*segmenter_choice(features), *map(str, encoder_choice(features)))
+    return (*models, keys[Stage.IMAGE], cut, *(keys[stage] for stage in _SORTED_BY))
 
 
 def _sha256(path: Path) -> str:

@@ -19,9 +19,9 @@ import cv2
 import torch
 from threadpoolctl import threadpool_limits
 
+from ...core.loaded import LoadedModels
 from ...errors import SproutError
 from ...models import weights
-from ...models.protocols import PromptableSegmenter
 from ..embeddings import DEFAULT_LIMIT, EmbeddingCache
 from .measure import Failed, Measured, Measurer
 from .plan import Task, Wanted
@@ -90,23 +90,17 @@ class _Worker:
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
-        self._models: dict[str, PromptableSegmenter] = {}
         self._notes: list[str] = []
         store = None
         if setup.cache is not None:
             store = EmbeddingCache(setup.cache, DEFAULT_LIMIT, tell=self._notes.append)
-        self._measurer = Measurer(self._model, store, debug=setup.debug)
+        self._measurer = Measurer(LoadedModels(setup.device), store, debug=setup.debug)
 
     def run(self, task: Task) -> Iterator[Message]:
         for message in self._measurer.run(task):
             yield message
             while self._notes:
                 yield Note(self._notes.pop())
-
-    def _model(self, name: str) -> PromptableSegmenter:
-        if name not in self._models:
-            self._models[name] = weights.load_segmenter(name, self._setup.device)
-        return self._models[name]
 
 
 def run_tasks(
