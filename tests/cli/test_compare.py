@@ -18,6 +18,7 @@ def test_a_picture_and_a_table_are_written(run, one_model, write, tissue, tmp_pa
     result = run("compare", image, "-o", tmp_path / "out", "--device", "cpu", "--mpp", 0.25)
     assert result.exit_code == 0, result.output
     assert "mobile_sam" in result.stdout
+    assert "pixel size" not in result.stderr
     picture = skimage.io.imread(tmp_path / "out" / "case_compare.png")
     assert picture.shape[1] > 3 * tissue.shape[1]
     with (tmp_path / "out" / "case_compare.csv").open(encoding="utf-8") as file:
@@ -39,6 +40,13 @@ def test_names_are_separated_by_commas_and_an_unknown_one_is_told(
     assert good["failed"] == ""
     assert bad["encoder"] == "univ"
     assert "univ" in bad["failed"]
+
+
+def test_a_pixel_size_that_had_to_be_assumed_is_told(run, one_model, write, tissue, tmp_path):
+    image = write("case.png", tissue)
+    result = run("compare", image, "-o", tmp_path, "--device", "cpu", "-q")
+    assert result.exit_code == 0
+    assert "0.25 um per pixel was assumed" in result.stderr
 
 
 def test_an_image_that_is_not_there_is_told(run, tmp_path):

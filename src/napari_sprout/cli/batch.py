@@ -169,7 +169,4 @@ def _warn_of_assumed_size(report: Report, assumed: dict[Job, float]) -> None:
         return
     job, mpp = next(iter(assumed.items()))
     others = f" and {_count(len(assumed) - 1, 'other', 'others')}" if len(assumed) > 1 else ""
-    report.warning(
-        f"{job.image}{others}: no pixel size is stated, so {mpp:g} um per pixel was assumed; "
-        "if that is wrong, give it with --mpp."
-    )
+    report.assumed_size(f"{job.image}{others}", mpp)

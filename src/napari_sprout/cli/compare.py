@@ -69,6 +69,8 @@ def compare_command(
                 report.error(f"{one.choice}: {one.failed}")
             else:
                 report.finished(number, f"{one.choice}: {one.nuclei} nuclei")
+        if loaded.mpp is None:
+            report.assumed_size(str(image), chosen.image.mpp)
     name = image.stem.removesuffix(".ome")
     write_png(output / f"{name}_compare.png", gallery(results))
     write_comparison_csv(output / f"{name}_compare.csv", results)

@@ -57,6 +57,13 @@ class Report:
         """Say something that a person should know."""
         self._say(f"napari-sprout: warning: {text}")
 
+    def assumed_size(self, images: str, mpp: float) -> None:
+        """Say that images state no pixel size, and which one was taken, um per px."""
+        self.warning(
+            f"{images}: no pixel size is stated, so {mpp:g} um per pixel was assumed; "
+            "if that is wrong, give it with --mpp."
+        )
+
     def error(self, text: str) -> None:
         """Say in one line what went wrong."""
         self._say(f"napari-sprout: error: {text}")
