@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from napari_sprout.core.loaded import LoadedModels
 from napari_sprout.core.session import Session
 from napari_sprout.core.settings import Settings
 from napari_sprout.core.synthetic import SyntheticImage
 from napari_sprout.models.protocols import MaskBatch, PromptableSegmenter, PromptBatch
+from napari_sprout.qt import draft
 from napari_sprout.qt.memory import FrugalSegmenter, is_out_of_memory
 
 SETTINGS = Settings().with_changes(stain={"method": "fixed"}, features={"tile": 128})
@@ -127,3 +130,23 @@ def test_other_errors_pass(fake_type: Any, monkeypatch: pytest.MonkeyPatch) -> N
 )
 def test_running_out_of_memory_is_told_from_other_errors(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) is expected
+
+
+def test_on_a_card_another_model_is_loaded_when_the_settings_name_it(
+    fake_type: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[tuple[str, torch.device, object]] = []
+
+    def load(name: str, device: torch.device, path: object) -> Any:
+        loaded.append((name, device, path))
+        return fake_type()
+
+    monkeypatch.setattr(draft, "resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(draft, "load_segmenter", load)
+    source = draft.frugal_segmenter(draft.Draft(), lambda text: None)
+    models = LoadedModels("cuda", source)
+    for features in ({}, {"segmenter": "sam_vit_b", "segmenter_weights": "/tuned.pt"}):
+        chosen = Settings().with_changes(features=features).features
+        assert models.segmenter(chosen).name == "fake"
+    card = torch.device("cuda")
+    assert loaded == [("mobile_sam", card, None), ("sam_vit_b", card, Path("/tuned.pt"))]

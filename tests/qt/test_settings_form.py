@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pytestqt.qtbot import QtBot
 from qtpy.QtCore import QPoint, QPointF, Qt
 from qtpy.QtGui import QWheelEvent
-from qtpy.QtWidgets import QApplication, QScrollArea
+from qtpy.QtWidgets import QApplication, QFileDialog, QPushButton, QScrollArea
 
 from napari_sprout.core.session import Session
 from napari_sprout.core.settings import GROUPS, Settings
 from napari_sprout.core.stages import Stage
 from napari_sprout.core.synthetic import SyntheticImage
+from napari_sprout.models import store
+from napari_sprout.models.registry import Model, model, models
+from napari_sprout.qt.fold import Fold
+from napari_sprout.qt.models_dialog import ModelsDialog
 from napari_sprout.qt.settings_form import SettingsForm
 from napari_sprout.qt.wording import GROUP_TITLES, setting_label
 
@@ -143,3 +148,106 @@ def test_the_warning_of_a_matching_cut_short_names_the_fields_as_the_form_does(
         *(setting_label(n, "") for n in ("max_iterations", "epsilon")),
     }
     assert all(f"'{name}'" in text for name in named)
+
+
+def test_encoders_are_offered_and_one_of_timms_from_a_file_is_shown(form: SettingsForm) -> None:
+    widget: Any = form.groups["features"].widgets["encoder"]
+    assert {"sam", "virchow2", "dinov3_vit_l"} <= set(widget.choices)
+    changes = heard(form)
+    form.value = Settings().with_changes(features={"encoder": "timm:vit_tiny_patch16_224"})
+    assert widget.value == "timm:vit_tiny_patch16_224"
+    assert changes == []
+    widget.value = "uni"
+    assert changes[-1].features.encoder == "uni"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where downloaded weights are; empty, and nothing is elsewhere."""
+    monkeypatch.setenv("NAPARI_SPROUT_MODELS", str(tmp_path / "models"))
+    monkeypatch.setattr(store, "_in_shared_cache", lambda one: None)
+    return tmp_path / "models"
+
+
+def menu(form: SettingsForm, name: str) -> dict[str, str]:
+    """What a menu offers: texts by value."""
+    native = form.groups["features"].widgets[name].native
+    return {native.itemData(i): native.itemText(i) for i in range(native.count())}
+
+
+def put(one: Model) -> None:
+    """Leave a file where a model's weights are kept."""
+    path = store.own_path(one)
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+
+
+def test_the_menus_offer_every_model_by_its_title_and_say_what_is_not_here(
+    folder: Path, qtbot: QtBot
+) -> None:
+    put(model("uni"))
+    form = SettingsForm()
+    qtbot.addWidget(form)
+    encoders, segmenters = menu(form, "encoder"), menu(form, "segmenter")
+    kinds = {name: one.kind for name, one in models().items()}
+    assert list(encoders) == ["sam", *(name for name in kinds if kinds[name] == "encoder")]
+    assert list(segmenters) == [name for name in kinds if kinds[name] == "segmenter"]
+    assert encoders["sam"] == "The SAM model itself"
+    assert encoders["uni"] == "UNI"
+    assert encoders["virchow2"] == "Virchow2 (not on this computer)"
+    assert segmenters["mobile_sam"] == "MobileSAM"
+    assert segmenters["sam_vit_b"] == "SAM ViT-B (not on this computer)"
+
+
+def test_a_model_that_has_come_is_no_longer_marked_and_nothing_else_changes(
+    folder: Path, qtbot: QtBot
+) -> None:
+    form = SettingsForm(Settings().with_changes(features={"encoder": "uni"}))
+    qtbot.addWidget(form)
+    before, changes = menu(form, "encoder"), heard(form)
+    put(model("uni"))
+    form.show_models()
+    assert menu(form, "encoder") == {**before, "uni": "UNI"}
+    assert list(menu(form, "encoder")) == list(before)
+    assert form.groups["features"].widgets["encoder"].value == "uni"
+    assert changes == []
+
+
+def test_the_models_button_opens_their_window_at_the_chosen_one(
+    folder: Path, form: SettingsForm
+) -> None:
+    form.value = Settings().with_changes(features={"encoder": "virchow2"})
+    form.groups["features"].models.click()
+    (dialog,) = form.findChildren(ModelsDialog)
+    assert dialog.isVisible()
+    assert dialog.chosen.name == "virchow2"
+    put(model("virchow2"))
+    dialog.changed.emit()
+    assert menu(form, "encoder")["virchow2"] == "Virchow2"
+    dialog.close()
+    form.value = Settings().with_changes(features={"segmenter": "sam_vit_h"})
+    form.groups["features"].models.click()
+    assert form.findChildren(ModelsDialog) == [dialog]
+    assert dialog.chosen.name == "sam_vit_h"
+
+
+def test_a_weights_file_is_typed_or_chosen(
+    form: SettingsForm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = heard(form)
+    answers = iter([("/data/uni.bin", ""), ("", "")])
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: next(answers))
+    native = form.groups["features"].widgets["encoder_weights"].native
+    (chooser,) = native.parentWidget().findChildren(QPushButton)
+    chooser.click()
+    chooser.click()
+    assert [settings.features.encoder_weights for settings in changes] == ["/data/uni.bin"]
+    native.setText("/data/other.bin")
+    assert form.value.features.encoder_weights == "/data/other.bin"
+
+
+def test_the_form_fits_into_a_narrow_dock(folder: Path, form: SettingsForm) -> None:
+    form.folds[Stage.ENCODING].heading.click()
+    for fold in form.groups["features"].findChildren(Fold):
+        fold.heading.click()
+    assert form.minimumSizeHint().width() < 360

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import SettingsError
@@ -9,6 +10,9 @@ from ..models import encoders, weights
 from ..models.protocols import FeatureEncoder, PromptableSegmenter
 from .outputs import Encoded
 from .settings import SAM, FeatureSettings
+
+SegmenterSource = PromptableSegmenter | Callable[[FeatureSettings], PromptableSegmenter]
+"""A loaded SAM variant for whatever settings name, or what loads the one that they name."""
 
 
 class LoadedModels:
@@ -21,17 +25,19 @@ class LoadedModels:
     device
         "auto", "cpu", "cuda", ...
     segmenter, encoder
-        Loaded models to use instead of those that the settings name.
+        Loaded models to use instead of those that the settings name; for the segmenter also
+        another way to load them.
     """
 
     def __init__(
         self,
         device: str,
-        segmenter: PromptableSegmenter | None = None,
+        segmenter: SegmenterSource | None = None,
         encoder: FeatureEncoder | None = None,
     ) -> None:
         self._device = device
-        self._given_segmenter = segmenter
+        self._given_segmenter = None if callable(segmenter) else segmenter
+        self._source = segmenter if callable(segmenter) else None
         self._given_encoder = encoder
         self._segmenter: tuple[tuple[str, str], PromptableSegmenter] | None = None
         self._encoder: tuple[tuple[str, str, int], FeatureEncoder] | None = None
@@ -43,11 +49,14 @@ class LoadedModels:
         wanted, loaded = segmenter_choice(chosen), self._segmenter
         if loaded is None or loaded[0] != wanted:
             # Before the next is loaded: there may be no memory for two.
-            self._segmenter = None
-            path = weights_file(chosen.segmenter_weights)
-            loaded = wanted, weights.load_segmenter(chosen.segmenter, self._device, path)
-            self._segmenter = loaded
+            loaded = self._segmenter = None
+            load = self._source or self._load_segmenter
+            loaded = self._segmenter = wanted, load(chosen)
         return loaded[1]
+
+    def _load_segmenter(self, chosen: FeatureSettings) -> PromptableSegmenter:
+        path = weights_file(chosen.segmenter_weights)
+        return weights.load_segmenter(chosen.segmenter, self._device, path)
 
     def encoder(self, chosen: FeatureSettings) -> FeatureEncoder:
         """Return the separate encoder, loaded if it is not.
@@ -67,7 +76,7 @@ class LoadedModels:
             return given
         wanted, loaded = encoder_choice(chosen), self._encoder
         if loaded is None or loaded[0] != wanted:
-            self._encoder = None
+            loaded = self._encoder = None
             path = weights_file(chosen.encoder_weights)
             loaded = (
                 wanted,

@@ -15,13 +15,19 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import SettingsError, StoppedError
-from ..models.protocols import FeatureEncoder, PromptableSegmenter
+from ..models.protocols import FeatureEncoder
 from .edits import PaintReference
 from .embeddings import EmbeddingStore, TileMemory, embedding_key
 from .features import PatchMemory
 from .given import GivenNuclei, required
 from .instances import Nucleus
-from .loaded import LoadedModels, encoder_choice, encoder_facts, segmenter_choice
+from .loaded import (
+    LoadedModels,
+    SegmenterSource,
+    encoder_choice,
+    encoder_facts,
+    segmenter_choice,
+)
 from .outputs import Nuclei
 from .provenance import check_image, check_mpp, describe, warnings
 from .settings import SAM, Settings
@@ -104,7 +110,7 @@ class Session:
         *,
         mpp: float | None = None,
         device: str = "auto",
-        segmenter: PromptableSegmenter | None = None,
+        segmenter: SegmenterSource | None = None,
         encoder: FeatureEncoder | None = None,
         models: LoadedModels | None = None,
         embeddings: EmbeddingStore | None = None,

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from ..errors import ImageError, SettingsError, WeightsError
 from .checksum import file_sha256
+from .memory import fitting_batch
 from .registry import TIMM, Model, model
 from .state import read_state
 from .store import expected_sha256, locate
@@ -32,10 +33,10 @@ TOKENS: Final = 16
 """Features a side of a patch, by default."""
 
 BATCHES: Final = {"cpu": 8, "mps": 8}
-"""Patches encoded at once by kind of device: what a laptop has memory for."""
+"""Most patches encoded at once by kind of device: between two batches a run can be stopped."""
 
 LARGE_BATCH: Final = 64
-"""The same where the device has memory of its own."""
+"""The same for graphics cards, which are quick."""
 
 # What stands in the registry as a word.
 _CLASSES: Final[Mapping[str, Any]] = {"SwiGLUPacked": SwiGLUPacked, "SiLU": nn.SiLU}
@@ -256,7 +257,8 @@ class TimmEncoder:
     dimension
         Numbers a feature.
     batch
-        How many patches may be encoded at once.
+        How many patches may be encoded at once: as many as what is free has room for. The
+        features do not depend on it beyond rounding.
     """
 
     def __init__(
@@ -275,8 +277,10 @@ class TimmEncoder:
         self.patch = int(network.patch_embed.patch_size[0])
         self.tokens = int(network.patch_embed.grid_size[0])
         self.dimension = int(network.embed_dim)
-        self.batch = BATCHES.get(device.type, LARGE_BATCH)
         self._prefix = int(network.num_prefix_tokens)
+        most = BATCHES.get(device.type, LARGE_BATCH)
+        tokens = self.tokens**2 + self._prefix
+        self.batch = fitting_batch(self.dimension, tokens, device, most)
         self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._std = torch.tensor(std, device=device).view(1, 3, 1, 1)
 

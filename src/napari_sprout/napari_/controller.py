@@ -14,12 +14,12 @@ from ..core.activation import Scan
 from ..core.correction import Change, Correction
 from ..core.edits import ChangeSettings, Edit, OpenNuclei, PaintReference, Piece
 from ..core.embeddings import EmbeddingStore
+from ..core.loaded import SegmenterSource
 from ..core.session import Progress, Session
 from ..core.settings import Settings
 from ..core.stages import Stage
 from ..errors import ProjectError, StoppedError
 from ..io.project import Project
-from ..models.protocols import PromptableSegmenter
 from .actions import NucleusActions
 from .acts import Failure
 from .identifiers import FreshIdentifiers
@@ -54,7 +54,7 @@ class SessionController:
     settings
         The settings to start from, without a project.
     segmenter
-        A loaded SAM variant to use instead of the one that the settings name.
+        A loaded SAM variant to use instead of the one that the settings name, or what loads it.
     device
         "auto", "cpu", "cuda", ...
     embeddings
@@ -92,7 +92,7 @@ class SessionController:
         submit: Submit = run_inline,
         project: Project | None = None,
         settings: Settings | None = None,
-        segmenter: PromptableSegmenter | None = None,
+        segmenter: SegmenterSource | None = None,
         device: str = "auto",
         embeddings: EmbeddingStore | None = None,
     ) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..core.loaded import weights_file
-from ..core.settings import Settings
-from ..models.protocols import PromptableSegmenter
+from ..core.loaded import SegmenterSource, weights_file
+from ..core.settings import FeatureSettings, Settings
 from ..models.weights import load_segmenter, resolve_device
 from .memory import FrugalSegmenter
 from .preferences import preferences, use_threads
@@ -49,11 +48,11 @@ class Draft:
             self.settings = self.settings.with_changes(prompts={"source": "activation"})
 
 
-MakeSegmenter = Callable[[Draft, Callable[[str], None]], PromptableSegmenter | None]
+MakeSegmenter = Callable[[Draft, Callable[[str], None]], SegmenterSource | None]
 
 
-def frugal_segmenter(draft: Draft, say: Callable[[str], None]) -> PromptableSegmenter | None:
-    """Return a model for a graphics card that may be short of memory; None for the CPU.
+def frugal_segmenter(draft: Draft, say: Callable[[str], None]) -> SegmenterSource | None:
+    """Return what loads models for a graphics card that may be short of memory; None for the CPU.
 
     The session that begins computes on as many cores as the person's preferences say.
 
@@ -66,6 +65,9 @@ def frugal_segmenter(draft: Draft, say: Callable[[str], None]) -> PromptableSegm
     device = resolve_device(draft.device)
     if device.type == "cpu":
         return None
-    chosen = draft.settings.features
-    path = weights_file(chosen.segmenter_weights)
-    return FrugalSegmenter(lambda on: load_segmenter(chosen.segmenter, on, path), device, say)
+
+    def frugal(chosen: FeatureSettings) -> FrugalSegmenter:
+        path = weights_file(chosen.segmenter_weights)
+        return FrugalSegmenter(lambda on: load_segmenter(chosen.segmenter, on, path), device, say)
+
+    return frugal

@@ -12,6 +12,7 @@ from ..core.stages import STAGES, Stage, needed, reads
 from .earlier_box import EarlierBox
 from .fold import Fold
 from .image_form import NO_IMAGE, ImageForm
+from .missing_box import MissingBox
 from .open_button import OpenButton
 from .parts import Tab, allow, button
 from .scan_box import ScanBox
@@ -45,6 +46,7 @@ class SegmentTab(Tab):
         self.earlier = EarlierBox(sessions)
         self.image = ImageForm(sessions)
         self.form = SettingsForm()
+        self.missing = MissingBox(sessions, self.form.open_models)
         self.stages = StageList()
         self.scan = ScanBox(sessions)
         self.run_button = button("Run", _RUN, self._run_or_cancel)
@@ -71,6 +73,7 @@ class SegmentTab(Tab):
             line.addWidget(one)
         self.lines.addWidget(self.earlier)
         self.lines.addWidget(self.run_button)
+        self.lines.addWidget(self.missing)
         self.lines.addWidget(self.open_button)
         self.lines.addWidget(self.image)
         self.lines.addWidget(self.stages)
@@ -85,10 +88,12 @@ class SegmentTab(Tab):
 
     def _connect(self) -> None:
         self.form.changed.connect(self._edited)
+        self.form.models_changed.connect(self.missing.show_draft)
         self.image.changed.connect(self._edited)
         self.earlier.decided.connect(self.show_all)
         self.stages.chosen.connect(lambda _: self._show_buttons())
         self._sessions.current_changed.connect(self._show_other)
+        self._sessions.before.refused.connect(self._show_missing)
         self._sessions.progress.connect(self.stages.advance)
         self._sessions.stage_finished.connect(self.stages.finish)
         self._sessions.busy.connect(self._busy)
@@ -99,11 +104,18 @@ class SegmentTab(Tab):
         draft = self._sessions.draft
         self.earlier.show_draft()
         self.image.show_draft()
+        self.missing.show_draft()
         self.scan.show_scan()
         if draft is not None:
             self.form.value = draft.settings
         self._show_stages()
         self._show_buttons()
+
+    def _show_missing(self) -> None:
+        """Show what keeps a run from beginning: a file may have gone since it was looked for."""
+        self.form.show_models()
+        self.missing.models.setFocus()
+        self.ensureWidgetVisible(self.missing)
 
     def _show_other(self) -> None:
         """Show another image, or another session of the same."""

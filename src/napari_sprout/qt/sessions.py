@@ -21,6 +21,7 @@ from ..io.project import Project
 from ..napari_.controller import SessionController
 from ..napari_.image_layer import is_colour_image, pixel_size_of
 from ..napari_.registry import SessionRegistry
+from .before_run import BeforeRun
 from .draft import Draft, MakeSegmenter, frugal_segmenter
 from .earlier import earlier_work
 from .keeping import layer_with, new_project, tile_cache
@@ -67,6 +68,7 @@ class Sessions:
         self.viewer = viewer
         self.registry = SessionRegistry()
         self.make_segmenter: MakeSegmenter = frugal_segmenter
+        self.before = BeforeRun(self.warn, self.fail)
         self._device = device
         self._layer: Image | None = None
         self._drafts: weakref.WeakKeyDictionary[Image, Draft] = weakref.WeakKeyDictionary()
@@ -129,6 +131,8 @@ class Sessions:
         """Run the chosen image as far as `until`, with the settings of its draft."""
         draft, controller = self.draft, self.current
         if draft is None or self._layer is None or self.is_opening:
+            return
+        if not self.before.allows(draft, self._layer, until):
             return
         if controller is None:
             self._begin(self._layer, draft, lambda: None, lambda made, _: made.run(until))
@@ -389,11 +393,7 @@ class Sessions:
 
     def _activated(self, event: Any) -> None:
         """Follow a person who goes to another image, or to one of its layers."""
-        layer = self.viewer.layers.selection.active
-        if layer is None:
-            return
-        owner = self.registry.owner(layer)
-        if owner is not None:
-            self.choose(owner.image_layer)
-        elif is_colour_image(layer):
-            self.choose(layer)
+        if (layer := self.viewer.layers.selection.active) is not None:
+            owner = self.registry.owner(layer)
+            # Of what is no image, nothing is chosen.
+            self.choose(layer if owner is None else owner.image_layer)

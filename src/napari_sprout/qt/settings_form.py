@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from magicgui.widgets import FloatSpinBox, create_widget
+from magicgui.widgets import ComboBox, FloatSpinBox, create_widget
 from magicgui.widgets.bases import ValueWidget
 from psygnal import Signal
 from qtpy.QtCore import QEvent, QObject, Qt
@@ -22,16 +22,19 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..core.settings import GROUPS, Settings
+from ..core.settings import GROUPS, SAM, Settings
 from ..core.stages import STAGES, Stage
-from ..models.weights import SEGMENTERS
+from .file_field import with_chooser
 from .fold import Fold
 from .method_box import MethodBox
+from .model_choice import FILES, GROUP, MENUS, model_choices
+from .models_dialog import ModelsDialog
+from .parts import button
 from .wording import GROUP_TITLES, STAGE_TITLES, setting_label
 
-# Choices that are known only where the models are.
-_CHOICES: dict[str, tuple[str, ...]] = {"features.segmenter": tuple(SEGMENTERS)}
 _MOST_DECIMALS = 9
+_LEAST_LETTERS = 16
+"""Of a menu's choice that are seen in a narrow dock."""
 
 
 class WheelGuard(QObject):
@@ -81,14 +84,18 @@ def field_widget(group: str, field: dataclasses.Field[Any], value: Any) -> Value
     meta = field.metadata
     options: dict[str, Any] = {}
     kind: dict[str, Any] = {"annotation": type(field.default)}
-    choices = meta["choices"] or _CHOICES.get(f"{group}.{field.name}")
+    names_model = group == GROUP and field.name in MENUS
     if isinstance(field.default, tuple):
         kind = {"value": value}
         options["options"] = {"min": meta["low"], "max": meta["high"], "step": 0.01}
-    elif choices:
-        options["choices"] = [(choice.replace("_", " "), choice) for choice in choices]
+    elif names_model:
+        options["choices"] = model_choices(field.name, value)
+    elif meta["choices"]:
+        options["choices"] = _offered(meta["choices"])
     elif not isinstance(field.default, bool | str):
         options |= {"min": meta["low"], "max": meta["high"]}
+        if meta["multiple"]:
+            options["step"] = meta["multiple"]
     label = setting_label(field.name, meta["unit"])
     made = create_widget(**kind, name=field.name, label=label, options=options)
     widget = cast("ValueWidget[Any]", made)
@@ -98,9 +105,24 @@ def field_widget(group: str, field: dataclasses.Field[Any], value: Any) -> Value
         native.setStepType(native.StepType.AdaptiveDecimalStepType)
         # Qt rounded the limits to the decimals it had when they were set.
         widget.min, widget.max = meta["low"], meta["high"]
+    if names_model:
+        _let_shrink(widget.native)
     widget.value = value
     widget.tooltip = meta["description"]
     return widget
+
+
+def _offered(choices: Iterable[str]) -> list[tuple[str, str]]:
+    """Return what a field offers, in words."""
+    return [(choice.replace("_", " "), choice) for choice in choices]
+
+
+def _let_shrink(menu: QComboBox) -> None:
+    """Let a menu be narrower than what it offers, which is seen whole when it is opened."""
+    menu.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    menu.setMinimumContentsLength(_LEAST_LETTERS)
+    if (shown := menu.view()) is not None:
+        shown.setMinimumWidth(shown.sizeHintForColumn(0) + 2 * shown.frameWidth())
 
 
 class GroupForm(QWidget):
@@ -117,6 +139,8 @@ class GroupForm(QWidget):
     """
 
     changed = Signal(str, dict)
+    models_asked = Signal()
+    """A person wants to see all models."""
 
     def __init__(self, name: str, settings: Settings, guard: WheelGuard) -> None:
         super().__init__()
@@ -134,6 +158,10 @@ class GroupForm(QWidget):
         line = QHBoxLayout()
         line.addWidget(QLabel(f"<b>{GROUP_TITLES[name]}</b>"))
         line.addStretch()
+        if name == GROUP:
+            tooltip = "See all models, fetch and remove them."
+            self.models = button("Models…", tooltip, self.models_asked.emit)
+            line.addWidget(self.models)
         line.addWidget(self.reset)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(8, 0, 0, 4)
@@ -152,13 +180,14 @@ class GroupForm(QWidget):
         lines.setContentsMargins(0, 0, 0, 0)
         lines.setSpacing(4)
         lines.setFieldGrowthPolicy(QFormLayout.FieldGrowthPolicy.AllNonFixedFieldsGrow)
-        for widget in (self.widgets[field.name] for field in fields):
+        for name, widget in ((field.name, self.widgets[field.name]) for field in fields):
             if isinstance(widget.value, bool):
                 lines.addRow(widget.native)
                 continue
             label = QLabel(widget.label)
             label.setToolTip(widget.tooltip or "")
-            lines.addRow(label, widget.native)
+            is_file = self.name == GROUP and name in FILES
+            lines.addRow(label, with_chooser(widget) if is_file else widget.native)
         return page
 
     def _emitter(self, field: str) -> Callable[[Any], None]:
@@ -175,6 +204,8 @@ class GroupForm(QWidget):
             default = default and value == field.default
             widget = self.widgets[field.name]
             if widget.value != value:
+                if isinstance(widget, ComboBox) and value not in widget.choices:
+                    self._offer(field.name, value)
                 with widget.changed.blocked():
                     widget.value = value
         self.reset.setEnabled(not default)
@@ -183,6 +214,21 @@ class GroupForm(QWidget):
             if default
             else "Put these settings back to their defaults."
         )
+
+    def show_models(self) -> None:
+        """Look again which models are on this computer."""
+        for name in MENUS:
+            self._offer(name, self.widgets[name].value)
+
+    def _offer(self, name: str, value: str) -> None:
+        """Offer the models anew, with `value` chosen, without reporting a change."""
+        widget = cast(ComboBox, self.widgets[name])
+        with widget.changed.blocked():
+            # magicgui would put texts that are new behind all others.
+            widget.choices = ()
+            widget.choices = model_choices(name, value)
+            widget.value = value
+        _let_shrink(widget.native)
 
 
 class SettingsForm(QWidget):
@@ -197,11 +243,14 @@ class SettingsForm(QWidget):
     """
 
     changed = Signal(Settings)
+    models_changed = Signal()
+    """A model's weights have come or gone."""
 
     def __init__(self, settings: Settings | None = None, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._settings = settings or Settings()
         self._guard = WheelGuard(self)
+        self._dialog: ModelsDialog | None = None
         self.groups: dict[str, GroupForm] = {}
         self.folds: dict[Stage, Fold] = {}
         layout = QVBoxLayout(self)
@@ -215,6 +264,7 @@ class SettingsForm(QWidget):
             names = [name for name in STAGES[stage].groups if name != "seed"]
             self.folds[stage] = self._stage(stage, names + ["seed"] * (stage is Stage.IMAGE))
             layout.addWidget(self.folds[stage])
+        self.groups[GROUP].models_asked.connect(self.open_models)
 
     def _stage(self, stage: Stage, names: list[str]) -> Fold:
         page = QWidget()
@@ -238,6 +288,22 @@ class SettingsForm(QWidget):
         self.method.show_settings(settings)
         for form in self.groups.values():
             form.show_settings(settings)
+
+    def open_models(self, name: str = "") -> None:
+        """Open the window with all models, at the one of a name."""
+        if self._dialog is None:
+            self._dialog = ModelsDialog(self)
+            self._dialog.changed.connect(self.show_models)
+        self._dialog.show_models()
+        chosen = self._settings.features
+        self._dialog.choose(name or (chosen.segmenter if chosen.encoder == SAM else chosen.encoder))
+        self._dialog.show()
+        self._dialog.raise_()
+
+    def show_models(self) -> None:
+        """Look again which models are on this computer."""
+        self.groups[GROUP].show_models()
+        self.models_changed.emit()
 
     def _take(self, settings: Settings) -> None:
         self.value = settings

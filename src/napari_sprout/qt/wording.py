@@ -82,7 +82,9 @@ _LABELS = {
     "containment": "punish swallowing masks",
     "containment_scale": "how hard",
     "containment_share": "counts as swallowed",
-    "segmenter": "model",
+    "segmenter": "SAM model",
+    "segmenter_weights": "SAM weights file",
+    "encoder_weights": "encoder weights file",
 }
 
 
