@@ -42,6 +42,12 @@ def test_names_are_separated_by_commas_and_an_unknown_one_is_told(
     assert "univ" in bad["failed"]
 
 
+def test_no_model_at_all_is_refused(run, write, tissue, tmp_path):
+    result = run("compare", write("case.png", tissue), "-o", tmp_path / "out", "--sams", ", ")
+    assert result.exit_code == 1
+    assert "at least one" in result.stderr
+
+
 def test_a_pixel_size_that_had_to_be_assumed_is_told(run, one_model, write, tissue, tmp_path):
     image = write("case.png", tissue)
     result = run("compare", image, "-o", tmp_path, "--device", "cpu", "-q")

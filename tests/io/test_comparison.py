@@ -7,13 +7,14 @@ import pytest
 
 from fakes import FakeSegmenter
 from napari_sprout.core.settings import Settings
-from napari_sprout.errors import WeightsError
+from napari_sprout.errors import SproutError, WeightsError
 from napari_sprout.io.comparison import (
     PANEL_WIDTH,
     PANELS,
     Choice,
     compare,
     gallery,
+    with_models,
     write_comparison_csv,
 )
 from napari_sprout.io.images import LoadedImage
@@ -32,7 +33,8 @@ def loaded(synthetic, tmp_path):
 def results(loaded, synthetic, monkeypatch):
     """Two models that differ in what they draw, and between them one that is not there."""
 
-    def load(name, *_, **__):
+    def load(name, device, path):
+        assert path is None
         if name == "sam_vit_b":
             raise WeightsError("The weights of 'sam_vit_b' are not on this computer.")
         return FakeSegmenter(radius=13.0 if name == "mobile_sam" else 7.0)
@@ -90,10 +92,43 @@ def test_the_table_has_a_row_for_each_choice(results, tmp_path):
     assert float(first["median_area_um2"]) == pytest.approx(results[0].median_area, rel=1e-5)
     stages = [float(first[name]) for name in first if name.startswith("seconds_") and first[name]]
     assert float(first["seconds"]) == pytest.approx(sum(stages), abs=0.1)
+    assert first["segmenter_sha256"] == FakeSegmenter.weights_sha256
+    assert first["encoder_sha256"] == ""
     assert float(last["aji"]) == pytest.approx(results[2].scores.aji, abs=1e-6)
     assert missing["nuclei"] == ""
     assert missing["seconds"] == ""
     assert "sam_vit_b" in missing["failed"]
+
+
+def test_a_weights_file_stays_with_the_model_it_is_for():
+    tuned = Settings.from_dict({"features": {"segmenter_weights": "tuned.pth"}})
+    own, other = (with_models(tuned, choice).features for choice in CHOICES[:2])
+    assert own.segmenter_weights == "tuned.pth"
+    assert (other.segmenter, other.segmenter_weights) == ("sam_vit_b", "")
+
+
+def test_a_model_too_large_for_the_memory_is_told_and_the_others_go_on(loaded, monkeypatch):
+    def load(name, *_):
+        if name == "sam_vit_b":
+            raise MemoryError
+        return FakeSegmenter()
+
+    monkeypatch.setattr(weights, "load_segmenter", load)
+    results = list(compare(loaded, SMALL, CHOICES, device="cpu"))
+    assert [bool(one.failed) for one in results] == [False, True, False]
+    assert "memory" in results[1].failed
+
+
+def test_labels_of_another_size_are_refused_before_anything_is_run(loaded):
+    with pytest.raises(SproutError, match="5 x 4 px"):
+        next(compare(loaded, SMALL, CHOICES, truth=np.zeros((4, 5), np.int32)))
+
+
+def test_what_a_person_should_know_of_a_result_is_kept(loaded, monkeypatch):
+    monkeypatch.setattr(weights, "load_segmenter", lambda *_, **__: FakeSegmenter())
+    glass = LoadedImage(np.full((160, 160, 3), 243, np.uint8), 0.25, loaded.path, loaded.sha256)
+    (one,) = compare(glass, SMALL, CHOICES[:1], device="cpu")
+    assert any("No tissue" in text for text in one.warnings)
 
 
 def test_glass_alone_gives_a_picture_without_nuclei(loaded, monkeypatch):

@@ -117,6 +117,30 @@ def test_a_damaged_file_is_found_out_and_fetched_anew(
         assert path.read_bytes() == hub.content
 
 
+def test_a_file_of_the_persons_own_is_kept_aside_even_if_nothing_comes():
+    one = a_model(sha256="ab" * 32)
+    path = put(one, b"tuned for months")
+    with pytest.warns(SproutWarning, match=r"weights\.bin\.other'"), pytest.raises(WeightsError):
+        store.download(one)
+    assert path.with_name("weights.bin.other").read_bytes() == b"tuned for months"
+
+
+def test_a_damaged_copy_of_another_program_is_not_noted_as_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path = in_shared_cache(tmp_path)
+    # As there: the file is a link to one that is named by what its hash should be.
+    blob = tmp_path / "hub" / "models--people--some" / "blobs" / ("ab" * 32)
+    blob.parent.mkdir()
+    blob.write_bytes(b"cut sho")
+    path.unlink()
+    path.symlink_to(blob)
+    with serving(Hub()) as hub:
+        use_hub(hub.address, tmp_path, monkeypatch)
+        assert store.download(a_model()) == store.own_path(a_model())
+        assert store.expected_sha256(a_model()) == hub.sha256
+
+
 def test_a_registry_hash_goes_before_a_noted_one():
     pins.write_pin(a_model(), pins.Pin("people/some", "folder/weights.bin", COMMIT, "aa"))
     assert store.expected_sha256(a_model()) == "aa"

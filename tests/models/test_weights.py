@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
 from napari_sprout.errors import ImageError, SettingsError, WeightsError
 from napari_sprout.models import weights
@@ -100,6 +101,20 @@ def upstream(state):
             name = name.replace(".conv.", ".c.")
         made[name] = tensor
     return made
+
+
+def test_a_model_at_work_does_not_change_when_its_file_is_written_anew(tmp_path):
+    tensors, _ = read_state(embedded_path())
+    path = tmp_path / "tuned.safetensors"
+    save_file({name: tensor.float() for name, tensor in tensors.items()}, path)
+    segmenter = load_segmenter("mobile_sam", "cpu", path)
+    tile = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+    before = segmenter.encode(tile)
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(size // 4)
+        file.write(b"\x7f" * (size // 2))
+    assert torch.equal(segmenter.encode(tile), before)
 
 
 @pytest.mark.parametrize("name", ["toaster", "cuda:93", "gpu"])

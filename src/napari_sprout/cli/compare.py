@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..errors import SettingsError
 from .options import Device, Mpp, Output, Quiet
 from .settings import PresetName, SettingsFile, chosen_settings
 
@@ -55,9 +56,12 @@ def compare_command(
 
     chosen = chosen_settings(settings, preset, None)
     choices = [Choice(one, other) for one in _names(encoders) for other in _names(sams)]
+    if not choices:
+        raise SettingsError("Name at least one encoder and one SAM variant to compare.")
     loaded = read_image(image, mpp)
     labels = None if truth is None else read_labels(truth).labels
     writable_folder(output)
+    name = image.stem.removesuffix(".ome")
     results: list[Compared] = []
     with Report(len(choices), quiet=quiet) as report:
         told = compare(
@@ -65,15 +69,17 @@ def compare_command(
         )
         for number, one in enumerate(told):
             results.append(one)
+            # After each, so that nothing is lost if a later one is interrupted.
+            write_png(output / f"{name}_compare.png", gallery(results))
+            write_comparison_csv(output / f"{name}_compare.csv", results)
+            for warning in one.warnings:
+                report.warning(f"{one.choice}: {warning}")
             if one.failed:
                 report.error(f"{one.choice}: {one.failed}")
             else:
                 report.finished(number, f"{one.choice}: {one.nuclei} nuclei")
         if loaded.mpp is None:
             report.assumed_size(str(image), chosen.image.mpp)
-    name = image.stem.removesuffix(".ome")
-    write_png(output / f"{name}_compare.png", gallery(results))
-    write_comparison_csv(output / f"{name}_compare.csv", results)
     if not quiet:
         _show(results)
         typer.echo(f"The picture is '{output / f'{name}_compare.png'}'.")

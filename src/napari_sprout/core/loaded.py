@@ -8,6 +8,8 @@ from pathlib import Path
 from ..errors import SettingsError
 from ..models import encoders, weights
 from ..models.protocols import FeatureEncoder, PromptableSegmenter
+from ..models.registry import model
+from ..models.store import locate
 from .outputs import Encoded
 from .settings import SAM, FeatureSettings
 
@@ -143,6 +145,22 @@ def weights_hashes(chosen: FeatureSettings) -> dict[str, str]:
         path = weights_file(chosen.encoder_weights)
         found["encoder"] = encoders.weights_sha256(chosen.encoder, path)
     return found
+
+
+def check_present(chosen: FeatureSettings) -> None:
+    """Raise an error unless the weights that settings name are on this computer.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown name.
+    WeightsError
+        Naming the model.
+    """
+    locate(model(chosen.segmenter, "segmenter"), weights_file(chosen.segmenter_weights))
+    if chosen.encoder != SAM:
+        path = weights_file(chosen.encoder_weights)
+        encoders.find_weights(chosen.encoder, path)
 
 
 def segmenter_choice(chosen: FeatureSettings) -> tuple[str, str]:

@@ -24,6 +24,7 @@ from ..core.settings import Settings
 from ..core.stages import Stage
 from ..errors import SproutError
 from .atomic import replacing
+from .failures import failure
 from .images import LoadedImage
 from .overlay import overlay, to_picture
 from .stage_images import draw_prompts
@@ -36,7 +37,10 @@ PANEL_WIDTH: Final = 640
 _STRIP: Final = 26
 _GAP: Final = 6
 _FONT: Final = cv2.FONT_HERSHEY_SIMPLEX
-_COLUMNS: Final = ("encoder", "segmenter", "points", "nuclei", "median_area_um2", "seconds")
+_COLUMNS: Final = (
+    *("encoder", "segmenter", "encoder_sha256", "segmenter_sha256"),
+    *("points", "nuclei", "median_area_um2", "seconds"),
+)
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,10 @@ class Compared:
         By stage.
     scores
         Against the reference labels, if there are any.
+    sha256
+        Of the encoder's weights, empty where the SAM's features were used, and of the SAM's.
+    warnings
+        What a person should know of the result.
     failed
         Why there is no result; empty otherwise.
     """
@@ -79,6 +87,8 @@ class Compared:
     median_area: float = math.nan
     seconds: dict[str, float] | None = None
     scores: Scores | None = None
+    sha256: tuple[str, str] = ("", "")
+    warnings: tuple[str, ...] = ()
     failed: str = ""
 
 
@@ -111,21 +121,44 @@ def compare(
     Yields
     ------
     Compared
-        One for each choice; a model that cannot be had is told in it, and the others go on.
+        One for each choice; a model that cannot be had, or does not fit in memory, is told in
+        it, and the others go on.
+
+    Raises
+    ------
+    SproutError
+        If the reference labels are of another size than the image.
     """
+    if truth is not None and truth.shape != image.rgb.shape[:2]:
+        raise SproutError(
+            f"The reference labels are {truth.shape[1]} x {truth.shape[0]} px and '{image.path}' "
+            f"{image.rgb.shape[1]} x {image.rgb.shape[0]} px; give labels of the same pixels."
+        )
     for number, choice in enumerate(choices):
         try:
-            features = replace(
-                settings.features, encoder=choice.encoder, segmenter=choice.segmenter
-            )
             session = Session(
-                image.rgb, replace(settings, features=features), mpp=image.mpp, device=device
+                image.rgb, with_models(settings, choice), mpp=image.mpp, device=device
             )
             seconds = _run(session, partial(progress, number))
-        except SproutError as error:
-            yield Compared(choice, failed=str(error))
-            continue
-        yield _compared(choice, session, seconds, truth)
+            made = _compared(choice, session, seconds, truth)
+        except Exception as error:
+            told = str(error) if isinstance(error, SproutError) else ""
+            made = Compared(choice, failed=told or failure(image.path, error, "compare"))
+        yield made
+
+
+def with_models(settings: Settings, choice: Choice) -> Settings:
+    """Return settings with other models; a weights file stays only with the model it is for."""
+    own = settings.features
+    same_encoder, same_sam = choice.encoder == own.encoder, choice.segmenter == own.segmenter
+    features = replace(
+        own,
+        encoder=choice.encoder,
+        encoder_weights=own.encoder_weights if same_encoder else "",
+        segmenter=choice.segmenter,
+        segmenter_weights=own.segmenter_weights if same_sam else "",
+    )
+    return replace(settings, features=features)
 
 
 def _run(session: Session, progress: Callable[[float, str], None]) -> dict[str, float]:
@@ -148,6 +181,7 @@ def _compared(
 ) -> Compared:
     areas = [nucleus.area for nucleus in session.nuclei]
     made: PromptSet = session.output(Stage.PROMPTS)
+    facts = session.metadata()
     return Compared(
         choice,
         tuple(_fitted(panel) for panel in _panels(session, made)),
@@ -156,6 +190,8 @@ def _compared(
         statistics.median(areas) * session.mpp**2 if session.mpp and areas else math.nan,
         seconds,
         None if truth is None else evaluate(session.labels, truth),
+        (facts["encoder_sha256"] or "", facts["weights_sha256"]),
+        session.warnings,
     )
 
 
@@ -246,7 +282,8 @@ def write_comparison_csv(path: Path, results: Sequence[Compared]) -> None:
                 "failed": one.failed,
             }
             if one.seconds is not None:
-                row |= dict(zip(_COLUMNS[2:4], (one.points, one.nuclei), strict=True))
+                row |= {"points": one.points, "nuclei": one.nuclei}
+                row |= dict(zip(_COLUMNS[2:4], one.sha256, strict=True))
                 if not math.isnan(one.median_area):
                     row["median_area_um2"] = f"{one.median_area:.6g}"
                 row["seconds"] = f"{sum(one.seconds.values()):.2f}"

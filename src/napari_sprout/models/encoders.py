@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ..errors import ImageError, SettingsError, WeightsError
 from .checksum import file_sha256
 from .memory import fitting_batch
+from .parts import own_copies
 from .registry import TIMM, Model, model
 from .state import read_state
 from .store import expected_sha256, locate
@@ -172,11 +173,7 @@ def fill(network: Any, state: Mapping[str, Tensor], source: str) -> None:
     difference = _difference(wanted, tensors)
     if difference:
         raise WeightsError(f"{source} are not those of this encoder: they {difference}.")
-    network.load_state_dict(
-        {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()},
-        strict=True,
-        assign=True,
-    )
+    network.load_state_dict(own_copies(tensors), strict=True, assign=True)
     network.requires_grad_(False)
     _make_buffers(network)
 
@@ -378,10 +375,30 @@ def weights_sha256(name: str, path: Path | None = None) -> str:
     WeightsError
         If the file cannot be read, or is not on this computer and nobody knows its hash.
     """
-    if path is not None:
-        return file_sha256(path)
-    one = _listed(name)
-    return expected_sha256(one) or file_sha256(locate(one))
+    known = "" if path is not None else expected_sha256(_listed(name))
+    return known or file_sha256(find_weights(name, path))
+
+
+def find_weights(name: str, path: Path | None = None) -> Path:
+    """Return the weights file of an encoder, without looking into it.
+
+    Parameters
+    ----------
+    name, path
+        As of :func:`load_encoder`.
+
+    Raises
+    ------
+    SettingsError
+        For an unknown name.
+    WeightsError
+        If it is not on this computer.
+    """
+    if path is None:
+        return locate(_listed(name))
+    if not path.is_file():
+        raise WeightsError(f"The model weights '{path}' do not exist: check the path.")
+    return path
 
 
 def _listed(name: str) -> Model:

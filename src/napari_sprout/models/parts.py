@@ -77,12 +77,20 @@ def assemble(make: Callable[[], Network], tensors: Mapping[str, Tensor]) -> Netw
     if any(wrong.values()):
         told = "; ".join(f"{what} {_some(names)}" for what, names in wrong.items() if names)
         raise WeightsError(f"These weights do not fit the network: {told}.")
-    ready = {
-        name: tensor.float() if tensor.is_floating_point() else tensor
+    network.load_state_dict(own_copies(tensors), strict=True, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def own_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors in float32 (whole numbers as they are) and in memory of their own.
+
+    Those of a file may be read from it as they are used: whoever writes the file anew
+    would change a network at work, or end the process.
+    """
+    return {
+        name: tensor.to(torch.float32, copy=True) if tensor.is_floating_point() else tensor.clone()
         for name, tensor in tensors.items()
     }
-    network.load_state_dict(ready, strict=True, assign=True)
-    return network.eval().requires_grad_(False)
 
 
 def _some(names: set[str]) -> str:

@@ -5,6 +5,7 @@ Nothing here touches the network but :func:`download`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from .download_errors import unwritable
 from .pins import Pin, models_folder, pin_path, pinned, write_pin
 from .registry import Model
 
+_HASH: Final = re.compile(r"[0-9a-f]{64}")
 _SHORT: Final = 12
 
 
@@ -187,9 +189,13 @@ def download(
 
 
 def _is_kept(one: Model, there: Path, cancelled: Callable[[], bool]) -> bool:
-    """Whether a file that is there is the right one; if it is not and is ours, it is removed."""
+    """Whether a file that is there is the right one; if it is not and is ours, it is set aside."""
     sha256, expected = file_sha256(there, cancelled), expected_sha256(one)
     shared = there != own_path(one)
+    stated = there.resolve().name
+    # Large files in Hugging Face's cache bear their hash as their name.
+    if shared and not expected and _HASH.fullmatch(stated) and stated != sha256:
+        return False
     if expected in ("", sha256):
         if shared and not expected:
             # .../snapshots/COMMIT/FILE: another program's copy is noted like one of ours.
@@ -197,8 +203,15 @@ def _is_kept(one: Model, there: Path, cancelled: Callable[[], bool]) -> bool:
             write_pin(one, Pin(one.repository, one.file, commit, sha256))
         return True
     if not shared:
-        _unlink(there)
-        warn(f"'{there}' was not what it should be (SHA-256 {sha256[:_SHORT]}...) and was removed.")
+        aside = there.with_name(f"{there.name}.other")
+        try:
+            there.replace(aside)
+        except OSError as error:
+            raise unwritable(aside, error) from error
+        warn(
+            f"'{there}' was not what it should be (SHA-256 {sha256[:_SHORT]}...); it is now "
+            f"'{aside.name}' beside it: delete it if nobody needs it."
+        )
     return False
 
 
@@ -264,7 +277,7 @@ def remove(one: Model, *, forget: bool = False) -> Path:
     with suppress(OSError):
         own.with_name(".lock").unlink(missing_ok=True)
         own.parent.rmdir()  # unless a note stays
-    return own
+    return there[0]
 
 
 def _unlink(path: Path) -> None:

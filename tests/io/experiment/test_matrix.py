@@ -7,7 +7,7 @@ import pytest
 
 from napari_sprout.core.baseline import BASELINE
 from napari_sprout.core.settings import Settings
-from napari_sprout.errors import SettingsError
+from napari_sprout.errors import SettingsError, WeightsError
 from napari_sprout.io.experiment.matrix import Alteration, read_matrix
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -141,6 +141,12 @@ def test_a_bad_matrix_is_refused_with_what_to_do(read, tmp_path, text, sentence)
         read(text)
     assert sentence in str(caught.value)
     assert str(tmp_path / "m.toml") in str(caught.value)
+
+
+def test_a_model_that_is_not_there_is_told_before_anything_is_run(read, tmp_path, monkeypatch):
+    monkeypatch.setenv("NAPARI_SPROUT_MODELS", str(tmp_path / "models"))
+    with pytest.raises(WeightsError, match="'sam_vit_h' are not on this computer"):
+        read(ROW + "settings = { features = { segmenter = 'sam_vit_h' } }")
 
 
 def test_the_documentation_shows_a_matrix_that_can_be_read(read):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ...core.alterations import alter
 from ...core.baseline import BASELINE
-from ...core.loaded import weights_hashes
+from ...core.loaded import check_present
 from ...core.settings import GROUPS, Settings
 from ...errors import SettingsError, nearest
 from ..toml_file import read_toml
@@ -232,7 +232,7 @@ def _shown(value: object) -> str:
 def _check_runnable(row: Row) -> None:
     if row.settings is None:
         return
-    weights_hashes(row.settings.features)
+    check_present(row.settings.features)
     if row.settings.prompts.source == "given":
         raise SettingsError(
             f"Row '{row.name}' starts from opened nuclei (prompts.source = \"given\"), which an "

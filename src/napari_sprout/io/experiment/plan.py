@@ -109,8 +109,10 @@ def cells_of(
     kind = resolve_device(device).type
     packages = {name: version(name) for name in DECISIVE_PACKAGES}
     shared = {"program": program_state(), "packages": packages}
+    # Once a choice: files of gigabytes may have to be read.
+    hashes: dict[tuple[object, ...], dict[str, str]] = {}
     choices = [
-        (row, seed, settings, shared | _facts(settings, kind))
+        (row, seed, settings, shared | _facts(settings, kind, hashes))
         for row in matrix.rows
         for seed, settings in _choices(row, matrix.seeds)
     ]
@@ -127,11 +129,16 @@ def cells_of(
     return found
 
 
-def _facts(settings: Settings | None, device: str) -> dict[str, Any]:
+def _facts(
+    settings: Settings | None, device: str, hashes: dict[tuple[object, ...], dict[str, str]]
+) -> dict[str, Any]:
     if settings is None:
         return {}
-    weights = weights_hashes(settings.features)
-    return {"settings": settings.to_dict(), "weights": weights, "device": device}
+    features = settings.features
+    models = segmenter_choice(features), encoder_choice(features)
+    if models not in hashes:
+        hashes[models] = weights_hashes(features)
+    return {"settings": settings.to_dict(), "weights": hashes[models], "device": device}
 
 
 def tasks_for(
