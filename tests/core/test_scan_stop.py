@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import torch
 from scipy import ndimage
 
+from napari_sprout.core import activation
 from napari_sprout.core.activation import ActivationMap, choose_step, merged_share, run_scan
 from napari_sprout.core.settings import ActivationSettings, ScanSettings
 from napari_sprout.core.tiles import TileGrid
@@ -85,14 +88,14 @@ def test_the_rho_of_a_person_wins_over_the_stop(rho, expected):
     assert choose_step(steps, ScanSettings(merge_limit=0.2)) == 0
 
 
-def scan_of(masks):
-    """Scan where each step's activation is one of the given masks over the tokens, exactly."""
+def scanning(masks):
+    """Scan, step by step, where each step's activation is one of the given masks over the tokens, exactly."""
     grid = TileGrid.over((SIDE, SIDE), SIDE, 0.5)
     weights = torch.zeros((len(masks), *grid.tokens, 2))
     for step, mask in enumerate(masks):
         weights[step, ..., 0] = torch.from_numpy(mask.astype(np.float32))
         weights[step, ..., 1] = 1 - weights[step, ..., 0]
-    steps = run_scan(
+    return run_scan(
         weights,
         1,
         np.ones((SIDE, SIDE, 3), np.float32),
@@ -101,7 +104,26 @@ def scan_of(masks):
         tuple(0.6 + 0.05 * i for i in range(len(masks))),
         ActivationSettings(crf_iterations=0),
     )
-    return tuple(steps)
+
+
+def scan_of(masks):
+    return tuple(scanning(masks))
+
+
+def test_a_scan_that_is_stopped_does_not_refine_the_maps_that_are_left(monkeypatch):
+    refined = []
+
+    def slow(probability, *_, **__):
+        refined.append(probability)
+        time.sleep(0.05)
+        return probability
+
+    monkeypatch.setattr(activation, "mean_field", slow)
+    steps = scanning([bars(10)] * 12)
+    next(steps)
+    steps.close()
+    # Each thread may have been at the next one.
+    assert len(refined) <= 2 + 2 * torch.get_num_threads()
 
 
 def bars(n, upto=0):

@@ -291,7 +291,11 @@ def run_scan(
     at_once = threads_for(grid.shape) if weights.device.type == "cpu" else 1
     with ThreadPoolExecutor(at_once) as threads:
         maps = threads.map(refined, probabilities)
-        yield from _steps(zip(masses, maps, strict=True), inside)
+        try:
+            yield from _steps(zip(masses, maps, strict=True), inside)
+        finally:
+            # A run that is stopped here does not wait for the maps that are left.
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 def prototype_maps(scan: Scan, step: int) -> NDArray[np.float32]:
