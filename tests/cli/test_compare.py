@@ -42,6 +42,19 @@ def test_names_are_separated_by_commas_and_an_unknown_one_is_told(
     assert "univ" in bad["failed"]
 
 
+def test_an_earlier_comparison_is_not_replaced_unasked(run, one_model, write, tissue, tmp_path):
+    image, out = write("case.png", tissue), tmp_path / "out"
+    out.mkdir()
+    (out / "case_compare.csv").write_text("of yesterday")
+    words = ["compare", image, "-o", out, "--device", "cpu"]
+    refused = run(*words)
+    assert refused.exit_code == 1
+    assert "case_compare.csv" in refused.stderr
+    assert (out / "case_compare.csv").read_text() == "of yesterday"
+    assert run(*words, "--overwrite").exit_code == 0
+    assert "mobile_sam" in (out / "case_compare.csv").read_text()
+
+
 def test_no_model_at_all_is_refused(run, write, tissue, tmp_path):
     result = run("compare", write("case.png", tissue), "-o", tmp_path / "out", "--sams", ", ")
     assert result.exit_code == 1

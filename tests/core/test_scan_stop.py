@@ -89,7 +89,7 @@ def test_the_rho_of_a_person_wins_over_the_stop(rho, expected):
 
 
 def scanning(masks):
-    """Scan, step by step, where each step's activation is one of the given masks over the tokens, exactly."""
+    """Scan, step by step, where each activation is one of the masks over the tokens, exactly."""
     grid = TileGrid.over((SIDE, SIDE), SIDE, 0.5)
     weights = torch.zeros((len(masks), *grid.tokens, 2))
     for step, mask in enumerate(masks):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import SettingsError
+from ..errors import OutputError, SettingsError
 from .options import Device, Mpp, Output, Quiet
 from .settings import PresetName, SettingsFile, chosen_settings
 
@@ -38,6 +38,9 @@ def compare_command(
     settings: SettingsFile = None,
     preset: PresetName = None,
     device: Device = "auto",
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier comparison of this image.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Segment one image with several encoders and SAM variants, and show them side by side.
@@ -58,10 +61,17 @@ def compare_command(
     choices = [Choice(one, other) for one in _names(encoders) for other in _names(sams)]
     if not choices:
         raise SettingsError("Name at least one encoder and one SAM variant to compare.")
+    name = image.stem.removesuffix(".ome")
+    picture, table = output / f"{name}_compare.png", output / f"{name}_compare.csv"
+    for earlier in (picture, table):
+        if earlier.exists() and not overwrite:
+            raise OutputError(
+                f"'{earlier}' is there from an earlier comparison; choose another folder, or give "
+                "--overwrite to replace it."
+            )
     loaded = read_image(image, mpp)
     labels = None if truth is None else read_labels(truth).labels
     writable_folder(output)
-    name = image.stem.removesuffix(".ome")
     results: list[Compared] = []
     with Report(len(choices), quiet=quiet) as report:
         told = compare(
@@ -70,8 +80,8 @@ def compare_command(
         for number, one in enumerate(told):
             results.append(one)
             # After each, so that nothing is lost if a later one is interrupted.
-            write_png(output / f"{name}_compare.png", gallery(results))
-            write_comparison_csv(output / f"{name}_compare.csv", results)
+            write_png(picture, gallery(results))
+            write_comparison_csv(table, results)
             for warning in one.warnings:
                 report.warning(f"{one.choice}: {warning}")
             if one.failed:
@@ -82,7 +92,7 @@ def compare_command(
             report.assumed_size(str(image), chosen.image.mpp)
     if not quiet:
         _show(results)
-        typer.echo(f"The picture is '{output / f'{name}_compare.png'}'.")
+        typer.echo(f"The picture is '{picture}'.")
     if any(one.failed for one in results):
         raise typer.Exit(1)
 
