@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import copy
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 import torch
-from timm.models import tiny_vit
 from torch import nn
 
-from napari_sprout.models import fused, sam
+from napari_sprout.models import openvino_encoder, sam
+from napari_sprout.models.frame import FRAME
 from napari_sprout.models.fused import fuse
 from napari_sprout.models.mobile_sam import ImageEncoder, MobileSam
+from napari_sprout.models.openvino_encoder import OpenVinoEncoder
 from napari_sprout.models.sam import SamSegmenter
 
 CPU = torch.device("cpu")
@@ -34,60 +41,108 @@ def encoder() -> ImageEncoder:
 @pytest.fixture(scope="module")
 def pixels() -> torch.Tensor:
     torch.manual_seed(2)
-    return torch.randn(1, 3, 256, 256).contiguous(memory_format=torch.channels_last)
+    return torch.randn(1, 3, FRAME, FRAME).contiguous(memory_format=torch.channels_last)
+
+
+@pytest.fixture(scope="module")
+def expected(encoder, pixels) -> torch.Tensor:
+    with torch.inference_mode():
+        return encoder(pixels)
+
+
+@pytest.fixture(scope="module")
+def compiled(encoder) -> nn.Module:
+    """As OpenVINO runs it; a copy, since the encoder given is used up."""
+    return fuse(copy.deepcopy(encoder), CPU)
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("has_fused_products", [True, False])
-def test_the_rewritten_encoder_computes_the_same(encoder, pixels, has_fused_products, monkeypatch):
-    if not has_fused_products:
-        monkeypatch.setattr(fused, "_are_fused_products_right", lambda: False)
-    ours = copy.deepcopy(encoder)
-    fuse(ours, CPU)
-    expected = encoder(pixels)
-    error = (ours(pixels) - expected).abs().max()
-    assert error < 1e-4 * expected.abs().max()
+def test_openvino_computes_the_same(compiled, pixels, expected):
+    assert isinstance(compiled, OpenVinoEncoder)
+    found = compiled(pixels)
+    assert found.shape == expected.shape
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
+    assert torch.equal(compiled(pixels.contiguous()), found)
+
+
+@torch.inference_mode()
+def test_answers_are_kept_when_the_next_tile_is_asked_for(compiled, pixels):
+    first = compiled(pixels)
+    kept = first.clone()
+    assert not torch.equal(compiled(pixels.flip(3)), kept)
+    assert torch.equal(first, kept)
+
+
+@torch.inference_mode()
+def test_several_threads_may_ask_and_nobody_waits_for_the_interpreter(compiled, pixels):
+    """The window's thread must go on while a tile is encoded in another."""
+    alone = compiled(pixels), compiled(pixels.flip(3))
+    ticks = []
+    with ThreadPoolExecutor(2) as pool:
+        asked = [pool.submit(compiled, pixels if i % 2 == 0 else pixels.flip(3)) for i in range(4)]
+        while not all(one.done() for one in asked):
+            ticks.append(time.monotonic())
+            time.sleep(0.005)
+    assert len(ticks) > 8
+    for number, one in enumerate(asked):
+        assert torch.equal(one.result(), alone[number % 2])
+
+
+@torch.inference_mode()
+def test_the_number_of_threads_can_be_chosen_later_and_changes_no_bit(compiled, pixels):
+    before = torch.get_num_threads()
+    found = {}
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found[threads] = compiled(pixels)
+            used = compiled._request.get_compiled_model().get_property("INFERENCE_NUM_THREADS")
+            assert used == threads
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[1], found[2])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("error", [ImportError("no wheel"), RuntimeError("no such processor")])
+def test_without_openvino_torch_computes_the_same(encoder, pixels, expected, error, monkeypatch):
+    monkeypatch.setattr(openvino_encoder, "OpenVinoEncoder", Mock(side_effect=error))
+    ours = fuse(copy.deepcopy(encoder), CPU)
+    assert isinstance(ours, ImageEncoder)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in ours.modules())
-    fuse(ours, CPU)
-    assert torch.equal(ours(pixels), ours(pixels))
-    assert (ours(pixels) - expected).abs().max() == error
-
-
-@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN on this machine")
-def test_this_version_of_torch_has_the_fused_products(encoder):
-    ours = copy.deepcopy(encoder)
-    fuse(ours, CPU)
-    kinds = tiny_vit.MBConv | tiny_vit.PatchMerging
-    found = [module for module in ours.modules() if isinstance(module, kinds)]
-    assert found
-    assert not any(isinstance(module.act1, nn.GELU) for module in found)
-
-
-@pytest.mark.parametrize("broken", ["missing", "wrong"])
-def test_a_torch_without_them_or_with_others_is_noticed(broken, monkeypatch):
-    fused._are_fused_products_right.cache_clear()
-    if broken == "missing":
-        monkeypatch.setattr(fused._LinearGelu, "forward", lambda self, x: torch.ops.mkldnn.none(x))
-    else:
-        monkeypatch.setattr(fused._LinearGelu, "forward", lambda self, x: self.linear(x))
-    assert not fused._are_fused_products_right()
-    fused._are_fused_products_right.cache_clear()
+    assert (ours(pixels) - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
 def test_the_encoder_is_rewritten_before_it_is_moved(monkeypatch):
     seen = []
-    monkeypatch.setattr(sam, "fuse", lambda encoder, device: seen.append((encoder, device)))
     network = MobileSam().eval()
+    given = network.image_encoder
+    monkeypatch.setattr(
+        sam, "fuse", lambda encoder, device: seen.append((encoder, device)) or encoder
+    )
     moved = []
     monkeypatch.setattr(network, "to", lambda device: moved.append(len(seen)) or network)
     SamSegmenter(network, "mobile_sam", "f" * 64, CPU)
-    assert seen == [(network.image_encoder, CPU)]
+    assert seen == [(given, CPU)]
     assert moved == [1]
 
 
-def test_a_gpu_keeps_its_own_attention(encoder):
-    ours = copy.deepcopy(encoder)
-    fuse(ours, torch.device("cuda"))
-    attention = [m for m in ours.modules() if isinstance(m, tiny_vit.Attention)]
-    assert all(module.fused_attn for module in attention)
+def test_nobody_is_told_that_openvino_is_used(tmp_path):
+    """Its import would leave an identity in the home folder and report to Google Analytics."""
+    code = (
+        "import sys, napari_sprout.models.openvino_encoder\n"
+        "assert 'openvino.tools.ovc.telemetry_stub' in sys.modules\n"
+        "assert not [name for name in sys.modules if name.startswith('openvino_telemetry.')]\n"
+    )
+    home = {"HOME": str(tmp_path), "LOCALAPPDATA": str(tmp_path)}
+    # Where it believes to be tested it would be silent anyway.
+    watched = {name: value for name, value in os.environ.items() if name != "CI"}
+    subprocess.run([sys.executable, "-c", code], env=watched | home, check=True, timeout=120)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_gpu_the_encoder_stays_torchs(encoder):
+    ours = fuse(copy.deepcopy(encoder), torch.device("cuda"))
+    assert isinstance(ours, ImageEncoder)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in ours.modules())

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Final, Protocol
 
 import numpy as np
@@ -21,10 +21,17 @@ from torch import Tensor
 
 from .tiles import TileGrid
 
-ENCODING_VERSION: Final = 2
+ENCODING_VERSION: Final = 3
 """To be raised by whoever changes what is fed to the encoder or how its answer is read."""
 # Those whose version can change an embedding.
-_PACKAGES: Final = ("numpy", "opencv-python-headless", "segment-anything", "timm", "torch")
+_PACKAGES: Final = (
+    "numpy",
+    "opencv-python-headless",
+    "openvino",
+    "segment-anything",
+    "timm",
+    "torch",
+)
 
 
 class EmbeddingStore(Protocol):
@@ -70,11 +77,19 @@ def embedding_key(
         "grid": dataclasses.asdict(grid),
         "weights": weights_sha256,
         "device": [device.type, *(_rounding() if device.type == "cpu" else ())],
-        "packages": {name: version(name) for name in _PACKAGES},
+        "packages": {name: _version(name) for name in _PACKAGES},
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
     digest.update(np.ascontiguousarray(rgb).data)
     return digest.hexdigest()
+
+
+def _version(package: str) -> str:
+    """Return a package's version; "" for one that some machines do without."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _rounding() -> tuple[str, int]:

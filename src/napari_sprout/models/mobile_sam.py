@@ -51,10 +51,16 @@ class ImageEncoder(nn.Module):
 
 
 class MobileSam(SamNetwork):
-    """The three parts of SAM with MobileSAM's image encoder."""
+    """The three parts of SAM with MobileSAM's image encoder.
 
-    def __init__(self) -> None:
-        super().__init__(ImageEncoder())
+    Parameters
+    ----------
+    image_encoder
+        By default a new one.
+    """
+
+    def __init__(self, image_encoder: ImageEncoder | None = None) -> None:
+        super().__init__(ImageEncoder() if image_encoder is None else image_encoder)
 
 
 def _renamed(key: str) -> str | None:
@@ -109,13 +115,9 @@ def build(state: Mapping[str, Tensor]) -> MobileSam:
     WeightsError
         If a tensor is missing, unexpected, or has the wrong shape.
     """
-    # What no file carries: index tables, which are not part of a state dict, and the counters
-    # of training, which :func:`from_upstream` drops.
-    carried = dict(ImageEncoder().named_buffers(prefix="image_encoder"))
-    counters = {name: b for name, b in carried.items() if name.endswith("num_batches_tracked")}
-    network = assemble(MobileSam, counters | dict(state))
-    for name, buffer in network.named_buffers():
-        if buffer.is_meta:
-            owner, _, own = name.rpartition(".")
-            setattr(network.get_submodule(owner), own, carried[name])
-    return network
+    # Made in earnest, for what no file carries: index tables, which are not part of a state
+    # dict, and the counters of training, which :func:`from_upstream` drops.
+    encoder = ImageEncoder()
+    carried = encoder.named_buffers(prefix="image_encoder")
+    counters = {name: b for name, b in carried if name.endswith("num_batches_tracked")}
+    return assemble(lambda: MobileSam(encoder), counters | dict(state))

@@ -43,12 +43,12 @@ class SamSegmenter:
         self.device = device
         if isinstance(network, MobileSam):
             # Before the network is moved: merged convolutions are made on the CPU.
-            fuse(network.image_encoder, device)
+            network.image_encoder = fuse(network.image_encoder, device)
         self._network = network.to(device)
         if isinstance(network, MobileSam):
             network.image_encoder.to(memory_format=torch.channels_last)
-        self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
-        self._std = torch.tensor(PIXEL_STD, device=device).view(1, 3, 1, 1)
+        self._mean = torch.tensor(PIXEL_MEAN, device=device)
+        self._std = torch.tensor(PIXEL_STD, device=device)
         with torch.inference_mode():
             self._decoder = WindowedDecoder(network.prompt_encoder, network.mask_decoder)
 
@@ -75,8 +75,9 @@ class SamSegmenter:
         if tile.ndim != 3 or tile.shape[2] != 3 or tile.shape[0] != tile.shape[1]:
             raise ImageError(f"A tile must be a square RGB image, not of shape {tile.shape}.")
         frame = cv2.resize(tile, (FRAME, FRAME), interpolation=cv2.INTER_LINEAR)
-        pixels = torch.from_numpy(frame).to(self.device).permute(2, 0, 1)[None].float()
-        pixels = ((pixels - self._mean) / self._std).contiguous(memory_format=torch.channels_last)
+        pixels = torch.from_numpy(frame).to(self.device).float()
+        # Channels last in memory, as the image's are.
+        pixels = pixels.sub_(self._mean).div_(self._std).permute(2, 0, 1)[None]
         embedding: Tensor = self._network.image_encoder(pixels)[0]
         return embedding.contiguous()
 
