@@ -21,7 +21,7 @@ from napari_sprout.core.session import Session
 from napari_sprout.core.stages import Stage
 from napari_sprout.errors import WeightsError
 from napari_sprout.io.embeddings import EmbeddingCache
-from napari_sprout.models import sam2, weights
+from napari_sprout.models import networks, sam2, weights
 from napari_sprout.models.frame import EMBEDDING, FEATURES, to_frame_xy, window_origins
 from napari_sprout.models.parts import SamNetwork
 from napari_sprout.models.protocols import PromptableSegmenter, PromptBatch
@@ -91,7 +91,7 @@ def test_an_architecture_has_the_published_number_of_parameters(one):
     upstream = {"image_encoder.trunk.pos_embed": encoder.trunk.pos_embed}
     for name, tensor in encoder.trunk.state_dict(prefix="image_encoder.trunk.").items():
         upstream[name] = tensor
-    assert weights.architecture_of(upstream) == one.architecture
+    assert networks.architecture_of(upstream) == one.architecture
 
 
 def test_every_tensor_of_a_checkpoint_is_used_or_known_to_be_for_videos(state):
@@ -181,7 +181,7 @@ def small_hieras(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tiny one be tinier, so that whole files of it can be read."""
     known = {**sam2.ARCHITECTURES, "hiera_tiny": SMALL}
     monkeypatch.setattr(sam2, "ARCHITECTURES", MappingProxyType(known))
-    monkeypatch.setattr(weights, "_HIERAS", {(16, 5): "hiera_tiny", (16, 4): "hiera_small"})
+    monkeypatch.setattr(networks, "_HIERAS", {(16, 5): "hiera_tiny", (16, 4): "hiera_small"})
 
 
 @pytest.mark.usefixtures("small_hieras")

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
@@ -83,6 +81,10 @@ def sure_tokens(share: NDArray[np.float32], wanted: int) -> NDArray[np.bool_]:
 
 def _centres(samples: NDArray[np.float32], clusters: int, seed: int) -> NDArray[np.float32]:
     """Cluster (n, d) samples; at most `clusters` centres, none from no samples."""
+    # Here, not above: scikit-learn takes long to import.
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     k = min(clusters, len(np.unique(samples, axis=0)) if len(samples) <= clusters else clusters)
     if k == 0:
         return samples[:0]

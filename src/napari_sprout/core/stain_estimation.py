@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.decomposition import MiniBatchDictionaryLearning
 from threadpoolctl import threadpool_limits
 
 from ..errors import ImageError
@@ -132,6 +131,9 @@ def vahadane(
     ImageError
         If there is too little tissue or the result is implausible.
     """
+    # Here, not above: scikit-learn takes long to import.
+    from sklearn.decomposition import MiniBatchDictionaryLearning
+
     pixels = sample_pixels(od, tissue, seed=seed)
     # Starting from the two extreme hues makes the result independent of the
     # sample's first pixels. One hue alone has no factorisation to converge to.

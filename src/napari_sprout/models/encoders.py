@@ -14,8 +14,7 @@ from torch import Tensor
 from ..errors import ImageError, WeightsError
 from .checksum import file_sha256
 from .memory import fitting_batch
-from .recipes import TOKENS, Recipe, fill
-from .registry import TIMM, Model, model
+from .registry import TIMM, TOKENS, Model, model
 from .state import read_state
 from .store import expected_sha256, locate
 from .weights import resolve_device
@@ -146,6 +145,9 @@ def load_encoder(
     WeightsError
         If the weights are missing, damaged, or those of another network.
     """
+    # Here, not above: timm takes seconds to import.
+    from .recipes import Recipe, fill
+
     recipe = Recipe.of(name)
     where = device if isinstance(device, torch.device) else resolve_device(device)
     expected = ""

@@ -18,10 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import SettingsError, WeightsError
 from .parts import own_copies
-from .registry import TIMM, model
-
-TOKENS: Final = 16
-"""Features a side of a patch, by default."""
+from .registry import TIMM, TOKENS, model
 
 # What stands in the registry as a word.
 _CLASSES: Final[Mapping[str, Any]] = {"SwiGLUPacked": SwiGLUPacked, "SiLU": nn.SiLU}

@@ -19,6 +19,9 @@ Family = Literal["timm", "sam", "sam2"]
 TIMM: Final = "timm:"
 """Before the name of an encoder that is not listed here but that timm knows."""
 
+TOKENS: Final = 16
+"""Features a side of an encoder's patch, by default."""
+
 
 @dataclass(frozen=True)
 class Model:

@@ -23,7 +23,7 @@ from .help_panel import HelpPanel
 from .log import open_log
 from .open_docks import DOCK
 from .parts import allow, button
-from .pauses import CollectorRest
+from .pauses import CollectorRest, ImportsAhead
 from .prompts_tab import PromptsTab
 from .review_tab import REVIEW_KEYS, ReviewTab
 from .segment_tab import SegmentTab
@@ -75,6 +75,7 @@ class SproutDock(QWidget):
         layout.addWidget(self.status)
         self.setMinimumWidth(360)
         self._rest = CollectorRest(self.sessions.viewer.layers)
+        self._ahead = ImportsAhead(self._rest.set_aside_more)
         self._connect()
         self._show_images()
 
@@ -112,6 +113,7 @@ class SproutDock(QWidget):
         # With the window goes this widget: its threads end soon after.
         self.destroyed.connect(sessions.close)
         self.destroyed.connect(self._rest.close)
+        self.destroyed.connect(self._ahead.close)
 
     def _say(self, text: str) -> None:
         # While an image is opened by its own dialog there may be no window to say it in.
@@ -122,6 +124,7 @@ class SproutDock(QWidget):
 
     def shut_down(self) -> None:
         """Stop all work, and let go of the viewer; everything done is kept."""
+        self._ahead.close()
         self._rest.close()
         self.review.close_watch()
         self.prompts.tools.close_watch()
