@@ -87,15 +87,16 @@ def edits(session: Any, what: str, count: int = 40) -> float:
 def measure(path: Path, threads: int, side: int, preset: str) -> dict[str, Any]:
     """Run one image from file to labels; seconds and megabytes."""
     begin = time.perf_counter()
+    from napari_sprout.core.ahead import import_at_once
+
+    import_at_once()
     import torch
 
-    from napari_sprout.core.ahead import import_ahead
     from napari_sprout.core.session import Session
     from napari_sprout.core.settings import Settings
     from napari_sprout.core.stages import Stage
     from napari_sprout.io.images import read_image
 
-    import_ahead()
     torch.set_num_threads(threads)
     loaded = time.perf_counter()
     image = read_image(path)

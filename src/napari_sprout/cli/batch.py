@@ -97,9 +97,8 @@ def run_batch(
     WeightsError
         If the model cannot be loaded.
     """
-    from ..core.loaded import LoadedModels
+    from ..core.ahead import import_at_once
     from ..io.atomic import writable_folder
-    from ..io.embeddings import EmbeddingCache
 
     begin = time.perf_counter()
     check_names(jobs)
@@ -107,6 +106,12 @@ def run_batch(
         writable_folder(folder)
     waiting = [job for job in jobs if overwrite or not job.finished]
     summary = Summary(skipped=[job for job in jobs if job not in waiting])
+    if waiting:
+        import_at_once()
+    # Now that it can be imported without Python's search for garbage.
+    from ..core.loaded import LoadedModels
+    from ..io.embeddings import EmbeddingCache
+
     models = LoadedModels(device)
     if waiting:
         models.load(settings.features)

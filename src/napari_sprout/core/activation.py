@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,7 +25,7 @@ from .crf import affinity, mean_field
 from .prototypes import Prototypes
 from .reference import otsu_threshold
 from .settings import ActivationSettings, ScanSettings, TransportSettings
-from .threads import threads_for
+from .threads import in_threads, threads_for
 from .tiles import TileGrid
 from .transport import cosine_cost, solve
 
@@ -289,13 +289,8 @@ def run_scan(
         return nucleus
 
     at_once = threads_for(grid.shape) if weights.device.type == "cpu" else 1
-    with ThreadPoolExecutor(at_once) as threads:
-        maps = threads.map(refined, probabilities)
-        try:
-            yield from _steps(zip(masses, maps, strict=True), inside)
-        finally:
-            # A run that is stopped here does not wait for the maps that are left.
-            threads.shutdown(wait=False, cancel_futures=True)
+    with closing(in_threads(refined, probabilities, at_once)) as maps:
+        yield from _steps(zip(masses, maps, strict=True), inside)
 
 
 def prototype_maps(scan: Scan, step: int) -> NDArray[np.float32]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 from contextlib import suppress
 from importlib import import_module
 from typing import Final
@@ -22,3 +24,19 @@ def import_ahead() -> None:
     # There is not one for every processor.
     with suppress(ImportError):
         import_module("napari_sprout.models.openvino_encoder")
+
+
+def import_at_once() -> None:
+    """Do as :func:`import_ahead` does, in a process that has nothing else to do yet.
+
+    Python's search for garbage would look at all of it several times, for nothing: it is
+    spared that, during the import and later.
+    """
+    gc.disable()
+    try:
+        import_ahead()
+    finally:
+        gc.enable()
+    gc.freeze()
+    # Before the end: some extension modules complain of what they see left over there.
+    atexit.register(gc.unfreeze)

@@ -24,6 +24,7 @@ from .features import TileEmbeddings
 from .instances import Candidate
 from .mask_prompts import PointPrompts, disk, prompt_batch
 from .settings import DecodingSettings
+from .threads import in_threads
 
 BATCHES: Final = {"cpu": 8}
 """Prompts decoded at once by kind of device: what still fits a processor's cache."""
@@ -192,14 +193,25 @@ class TileDecoder:
         """
         if len(prompts) == 0:
             return
+        # A graphics card is one worker, however many ask.
+        at_once = None if self._segmenter().device.type == "cpu" else 1
+        yield from in_threads(self._decode_part, self._parts(prompts), at_once)
+
+    def _parts(self, prompts: PointPrompts) -> Iterator[tuple[PointPrompts, int]]:
+        """Part prompts into batches on one tile, which is encoded if it was not yet."""
         tiles = self._grid.most_central(prompts.points)
         # SAM takes a mask prompt for every prompt of a batch or for none.
         groups = 2 * tiles + prompts.suggested
         for group in np.unique(groups):
+            tile = int(group) // 2
+            _ = self._tiles[tile]
             rows = np.flatnonzero(groups == group)
             for begin in range(0, len(rows), self._batch):
-                part = prompts.take(rows[begin : begin + self._batch])
-                yield len(part), self._decode_batch(part, int(group) // 2, self._settings.window)
+                yield prompts.take(rows[begin : begin + self._batch]), tile
+
+    def _decode_part(self, part: tuple[PointPrompts, int]) -> tuple[int, list[Candidate]]:
+        prompts, tile = part
+        return len(prompts), self._decode_batch(prompts, tile, self._settings.window)
 
     def _decode_batch(self, prompts: PointPrompts, tile: int, window: int) -> list[Candidate]:
         """Decode one batch on one tile; masks too large for the window go to the whole tile."""

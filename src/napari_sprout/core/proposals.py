@@ -14,7 +14,6 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
@@ -28,7 +27,7 @@ from .coordinates import Scale
 from .prompts import Regions, combine, ordered, watershed_regions
 from .reference import ReferenceMasks
 from .settings import PromptSettings
-from .threads import threads_for
+from .threads import in_threads, threads_for
 
 Labels = NDArray[np.integer]
 
@@ -86,8 +85,11 @@ def stable_regions(
         *(partial(_blobs, stain, size / mpp) for size in BLOBS),
         lambda: combine(step, reference, tissue, scale)[0],
     ]
-    with ThreadPoolExecutor(threads_for(scale.working)) as threads:
-        sources = list(threads.map(lambda one: _split(one() & tissue, settings, mpp), outlines))
+    sources = list(
+        in_threads(
+            lambda one: _split(one() & tissue, settings, mpp), outlines, threads_for(scale.working)
+        )
+    )
     active = scale.map_to_working(step.foreground) > step.threshold
     pool = Pool.of(sources, stain, active, mpp)
     labels = np.zeros(tissue.shape, dtype=np.int32)

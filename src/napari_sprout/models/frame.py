@@ -10,7 +10,7 @@ inside its positional encoding.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 FRAME = 1024
 TOKEN = 16
@@ -18,6 +18,36 @@ EMBEDDING = FRAME // TOKEN
 LOGITS_PER_TOKEN = 4
 FEATURES = 256
 """Channels of an embedding that are features; further ones are for the mask decoder alone."""
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+"""What all SAMs normalise pixels of 0 to 255 with, R, G, B."""
+
+
+class FromFrame(nn.Module):
+    """An image encoder that is given a frame as it is.
+
+    Parameters
+    ----------
+    encoder
+        (1, 3, 1024, 1024) normalised pixels -> (1, c, 64, 64).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.register_buffer("mean", torch.tensor(PIXEL_MEAN), persistent=False)
+        self.register_buffer("std", torch.tensor(PIXEL_STD), persistent=False)
+
+    def forward(self, frame: Tensor) -> Tensor:
+        """Encode (1024, 1024, 3) uint8 RGB to (c, 64, 64)."""
+        # Channels last in memory, as the image's are.
+        pixels = frame.float().sub_(self.mean).div_(self.std).permute(2, 0, 1)
+        embedding: Tensor = self.encoder(pixels[None])[0]
+        return embedding.contiguous()
 
 
 def to_frame_xy(points_yx: Tensor, side: int) -> Tensor:

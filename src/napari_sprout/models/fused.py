@@ -12,6 +12,8 @@ import torch
 from timm.models import tiny_vit
 from torch import nn
 
+from .frame import FromFrame
+
 
 def fuse(encoder: nn.Module, device: torch.device) -> nn.Module:
     """Rewrite MobileSAM's image encoder for inference on a device.
@@ -26,18 +28,18 @@ def fuse(encoder: nn.Module, device: torch.device) -> nn.Module:
     Returns
     -------
     nn.Module
-        What to call in the encoder's place.
+        (1024, 1024, 3) uint8 RGB on that device -> (256, 64, 64).
     """
     _merge_norms(encoder)
     if device.type != "cpu":
-        return encoder
+        return FromFrame(encoder)
     try:
         # Here, not above: it has no wheels for some processors, and a GPU has no use for it.
         from .openvino_encoder import OpenVinoEncoder
 
         return OpenVinoEncoder(encoder)
     except (ImportError, RuntimeError):
-        return encoder
+        return FromFrame(encoder)
 
 
 def _merge_norms(module: nn.Module) -> None:

@@ -19,7 +19,7 @@ from segment_anything.modeling.common import LayerNorm2d
 from timm.models import tiny_vit
 from torch import Tensor, nn
 
-from .frame import FRAME
+from .frame import FRAME, PIXEL_MEAN, PIXEL_STD
 
 # OpenVINO tells Google Analytics of every import, unless this package cannot be found.
 sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -35,22 +35,21 @@ _TO_NCHW: Final = (0, 3, 1, 2)
 
 
 class OpenVinoEncoder(nn.Module):
-    """An image encoder compiled for this processor; stands in for :class:`~.ImageEncoder`.
+    """An image encoder compiled for this processor; stands in for :class:`~.FromFrame`.
 
     Parameters
     ----------
     encoder
-        MobileSAM's, in evaluation mode, its batch norms merged (:mod:`.fused`). Its weights
-        are copied: it is not needed afterwards.
+        MobileSAM's, in evaluation mode, its batch norms merged (:mod:`.fused`).
     """
 
     def __init__(self, encoder: Any) -> None:
         super().__init__()
         self._lock = threading.Lock()
-        pixels = ops.parameter([1, FRAME, FRAME, 3], np.float32)
-        x = _transpose(pixels, *_TO_NCHW)
+        frame = ops.parameter([1, FRAME, FRAME, 3], np.uint8)
+        x = _transpose(_normalised(frame), *_TO_NCHW)
         found = _chain(x, (encoder.trunk.patch_embed, encoder.trunk.stages, encoder.neck))
-        self._graph = openvino.Model([found], [pixels], "image encoder")
+        self._graph = openvino.Model([found], [frame], "image encoder")
         self._compile()
 
     def _compile(self) -> None:
@@ -58,15 +57,14 @@ class OpenVinoEncoder(nn.Module):
         compiled = openvino.Core().compile_model(self._graph, "CPU", _options(self._threads))
         self._request = compiled.create_infer_request()
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Encode (1, 3, 1024, 1024) normalised pixels to (1, 256, 64, 64)."""
+    def forward(self, frame: Tensor) -> Tensor:
+        """Encode (1024, 1024, 3) uint8 RGB to (256, 64, 64)."""
         # A request holds one question at a time.
         with self._lock:
             if torch.get_num_threads() != self._threads:
                 self._compile()
-            # Channels last, as the tile comes from the image and as OpenVINO wants it.
-            asked = pixels.permute(*_TO_NHWC).contiguous().numpy()
-            return torch.from_numpy(self._request.infer([asked], share_inputs=True)[0].copy())
+            found = self._request.infer([frame[None].contiguous().numpy()], share_inputs=True)
+            return torch.from_numpy(found[0][0].copy())
 
 
 def _options(threads: int) -> dict[str, Any]:
@@ -114,6 +112,11 @@ def _reshape(x: Node, *shape: int) -> Node:
 
 def _transpose(x: Node, *order: int) -> Node:
     return ops.transpose(x, _sizes(*order))
+
+
+def _normalised(frame: Node) -> Node:
+    mean, std = (ops.constant(np.array(v, np.float32)) for v in (PIXEL_MEAN, PIXEL_STD))
+    return ops.divide(ops.subtract(ops.convert(frame, "f32"), mean), std)
 
 
 def _conv(x: Node, conv: Any) -> Node:

@@ -9,15 +9,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ImageError
-from .frame import FRAME, to_frame_xy
+from .frame import FRAME, FromFrame, to_frame_xy
 from .fused import fuse
 from .mobile_sam import MobileSam
 from .parts import SamNetwork
 from .protocols import MaskBatch, PromptBatch
 from .windowed import WindowedDecoder
-
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
 
 
 class SamSegmenter:
@@ -43,12 +40,12 @@ class SamSegmenter:
         self.device = device
         if isinstance(network, MobileSam):
             # Before the network is moved: merged convolutions are made on the CPU.
-            network.image_encoder = fuse(network.image_encoder, device)
+            self._encoder = network.image_encoder = fuse(network.image_encoder, device)
+            self._encoder.to(memory_format=torch.channels_last)
+        else:
+            self._encoder = FromFrame(network.image_encoder)
         self._network = network.to(device)
-        if isinstance(network, MobileSam):
-            network.image_encoder.to(memory_format=torch.channels_last)
-        self._mean = torch.tensor(PIXEL_MEAN, device=device)
-        self._std = torch.tensor(PIXEL_STD, device=device)
+        self._encoder.to(device)
         with torch.inference_mode():
             self._decoder = WindowedDecoder(network.prompt_encoder, network.mask_decoder)
 
@@ -75,11 +72,8 @@ class SamSegmenter:
         if tile.ndim != 3 or tile.shape[2] != 3 or tile.shape[0] != tile.shape[1]:
             raise ImageError(f"A tile must be a square RGB image, not of shape {tile.shape}.")
         frame = cv2.resize(tile, (FRAME, FRAME), interpolation=cv2.INTER_LINEAR)
-        pixels = torch.from_numpy(frame).to(self.device).float()
-        # Channels last in memory, as the image's are.
-        pixels = pixels.sub_(self._mean).div_(self._std).permute(2, 0, 1)[None]
-        embedding: Tensor = self._network.image_encoder(pixels)[0]
-        return embedding.contiguous()
+        embedding: Tensor = self._encoder(torch.from_numpy(frame).to(self.device))
+        return embedding
 
     @torch.inference_mode()
     def decode(self, embedding: Tensor, prompts: PromptBatch, side: int) -> MaskBatch:
