@@ -27,6 +27,7 @@ SMALL = (
 )
 POINTS_XY = np.array([[[100.5, 200.25], [140, 180]], [[400.5, 30.25], [390, 60]]], np.float32)
 LABELS = np.array([[1, 0], [1, 1]])
+BOXES_XYXY = np.array([[80, 160.5, 160, 260], [360, 10, 440.25, 90]], np.float32)
 
 
 def main() -> None:
@@ -52,21 +53,32 @@ def main() -> None:
         "fine": fine[0, ::4, ::32, ::32].numpy(),
     }
     masks = np.random.default_rng(3).normal(size=(2, 1, 256, 256)).astype(np.float32)
-    for name, given in (("points", (None, None)), ("masks", masks)):
-        answers = [answer(predictor, *each) for each in zip(POINTS_XY, LABELS, given, strict=True)]
+    neither = (None, None)
+    for name, asked in {
+        "points": (POINTS_XY, LABELS, neither, neither),
+        "masks": (POINTS_XY, LABELS, neither, masks),
+        "boxes": (neither, neither, BOXES_XYXY, neither),
+        "all": (POINTS_XY, LABELS, BOXES_XYXY, masks),
+    }.items():
+        answers = [answer(predictor, *each) for each in zip(*asked, strict=True)]
         found[f"{name}_logits"] = np.stack([logits[:, ::16, ::16] for logits, _ in answers])
         found[f"{name}_iou"] = np.stack([iou for _, iou in answers])
     names = np.frombuffer(json.dumps(shapes).encode(), np.uint8)
-    np.savez_compressed(output, shapes=names, points_xy=POINTS_XY, labels=LABELS, **found)
+    asked = {"points_xy": POINTS_XY, "labels": LABELS, "boxes_xyxy": BOXES_XYXY}
+    np.savez_compressed(output, shapes=names, **asked, **found)
     print(f"{output}: {output.stat().st_size} bytes, torch {torch.__version__}")
 
 
 def answer(
-    predictor: SAM2ImagePredictor, points: np.ndarray, labels: np.ndarray, mask: np.ndarray | None
+    predictor: SAM2ImagePredictor,
+    points: np.ndarray | None,
+    labels: np.ndarray | None,
+    box: np.ndarray | None,
+    mask: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the logits and the predicted IoU of the single answer and of the three."""
     made = [
-        predictor.predict(points, labels, mask_input=mask, multimask_output=multimask)
+        predictor.predict(points, labels, box, mask, multimask_output=multimask)
         for multimask in (False, True)
     ]
     return np.concatenate([one[2] for one in made]), np.concatenate([one[1] for one in made])

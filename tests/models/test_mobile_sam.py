@@ -100,16 +100,22 @@ def test_full_window_equals_segment_anythings_own_decoder(segmenter):
     points = torch.tensor([[[100.0, 200.0], [140.0, 180.0]], [[400.5, 30.25], [390.0, 60.0]]])
     labels = torch.tensor([[1, 0], [1, -1]])
     masks = torch.randn(2, 256, 256, generator=generator)
+    boxes = torch.tensor([[90.0, 180.0, 150.5, 220.0], [380.0, 20.0, 420.0, 70.0]])
     origins = window_origins(points[:, 0], SIDE, EMBEDDING)
     network = segmenter._network
-    for mask_prompt in (None, masks):
-        ours = segmenter.decode(
-            embedding, PromptBatch(points, labels, origins, EMBEDDING, mask_prompt), SIDE
-        )
+    none = points[:, :0], labels[:, :0]
+    for (given, kinds), mask_prompt, box in (
+        ((points, labels), None, None),
+        ((points, labels), masks, None),
+        ((points, labels), masks, boxes),
+        (none, None, boxes),
+    ):
+        prompts = PromptBatch(given, kinds, origins, EMBEDDING, mask_prompt, box)
+        ours = segmenter.decode(embedding, prompts, SIDE)
         with torch.inference_mode():
             sparse, dense = network.prompt_encoder(
-                (to_frame_xy(points, SIDE), labels),
-                None,
+                (to_frame_xy(given, SIDE), kinds),
+                None if box is None else to_frame_xy(box.view(2, 2, 2), SIDE).view(2, 4),
                 None if mask_prompt is None else mask_prompt[:, None],
             )
             theirs, scores = network.mask_decoder.predict_masks(

@@ -70,10 +70,20 @@ def embedding(segmenter, tile) -> torch.Tensor:
     return segmenter.encode(tile)
 
 
-def prompts_of(reference, window: int = EMBEDDING, masks: torch.Tensor | None = None):
+def prompts_of(reference, window: int = EMBEDDING, kind: str = "points"):
     points = torch.from_numpy(reference["points_xy"]).flip(-1)
     labels = torch.from_numpy(reference["labels"])
-    return PromptBatch(points, labels, window_origins(points[:, 0], SIDE, window), window, masks)
+    boxes = torch.from_numpy(reference["boxes_xyxy"]).view(-1, 2, 2).flip(-1).flatten(1)
+    masks = np.random.default_rng(3).normal(size=(2, 256, 256)).astype(np.float32)
+    few = 0 if kind == "boxes" else points.shape[1]
+    return PromptBatch(
+        points[:, :few],
+        labels[:, :few],
+        window_origins(points[:, 0], SIDE, window),
+        window,
+        torch.from_numpy(masks) if kind in ("masks", "all") else None,
+        boxes if kind in ("boxes", "all") else None,
+    )
 
 
 def test_there_are_four_sizes():
@@ -115,11 +125,9 @@ def test_an_encoded_tile_is_metas(embedding, reference):
     np.testing.assert_allclose(fine[::4, ::32, ::32], reference["fine"], **close)
 
 
-@pytest.mark.parametrize("kind", ["points", "masks"])
+@pytest.mark.parametrize("kind", ["points", "masks", "boxes", "all"])
 def test_answers_are_metas(kind, segmenter, embedding, reference):
-    given = np.random.default_rng(3).normal(size=(2, 256, 256)).astype(np.float32)
-    masks = torch.from_numpy(given) if kind == "masks" else None
-    found = segmenter.decode(embedding, prompts_of(reference, masks=masks), SIDE)
+    found = segmenter.decode(embedding, prompts_of(reference, kind=kind), SIDE)
     assert found.logits.std() > 1
     expected = reference[f"{kind}_logits"]
     np.testing.assert_allclose(found.logits[:, :, ::16, ::16], expected, rtol=1e-4, atol=1e-3)

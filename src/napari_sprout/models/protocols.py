@@ -21,7 +21,7 @@ class PromptBatch:
     ----------
     points
         (n, k, 2) float32, (y, x) pixel centres in the tile; the first of each
-        row is the positive point.
+        row is the positive point. A box can do without any: k = 0.
     labels
         (n, k) int64: 1 positive, 0 negative, -1 padding.
     origins
@@ -30,6 +30,9 @@ class PromptBatch:
         Tokens a side of the windows; 64 is the whole tile.
     masks
         (n, 4 * window, 4 * window) float32 logits over the same windows, or None.
+    boxes
+        (n, 4) float32, the centres of the first and the last pixel of a box around each
+        nucleus, (y0, x0, y1, x1) in the tile, or None.
     """
 
     points: Tensor
@@ -37,6 +40,7 @@ class PromptBatch:
     origins: Tensor
     window: int = EMBEDDING
     masks: Tensor | None = None
+    boxes: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.points.shape[0])
@@ -50,6 +54,7 @@ class PromptBatch:
             self.origins[rows],
             self.window,
             None if self.masks is None else self.masks[rows],
+            None if self.boxes is None else self.boxes[rows],
         )
 
 

@@ -84,7 +84,7 @@ class SamSegmenter:
         embedding
             From :meth:`encode`.
         prompts
-            Points in tile pixels, windows, and perhaps mask prompts.
+            Points and boxes in tile pixels, windows, and perhaps mask prompts.
         side
             The tile's side in working pixels.
 
@@ -93,11 +93,24 @@ class SamSegmenter:
         MaskBatch
             Logits over each prompt's window at 4 values per token, and predicted IoU.
         """
-        points = to_frame_xy(prompts.points.to(self.device), side)
-        labels = prompts.labels.to(self.device)
-        sparse, _ = self._network.prompt_encoder(points=(points, labels), boxes=None, masks=None)
+        sparse = self._sparse(prompts, side)
         masks = None if prompts.masks is None else prompts.masks.to(self.device)
         embedding = embedding.to(self.device)
         return MaskBatch(
             *self._decoder.decode(embedding, prompts.origins, prompts.window, sparse, masks)
         )
+
+    def _sparse(self, prompts: PromptBatch, side: int) -> Tensor:
+        """Return the prompt encoder's tokens of points and boxes, (n, k, 256)."""
+        points = to_frame_xy(prompts.points.to(self.device), side)
+        labels, boxes = prompts.labels.to(self.device), None
+        if prompts.boxes is not None:
+            corners = prompts.boxes.to(self.device).view(-1, 2, 2)
+            boxes = to_frame_xy(corners, side).flatten(1)
+            if hasattr(self._network.mask_decoder, "obj_score_token"):
+                # SAM 2 adds its token for "no further point" beside boxes too.
+                points = torch.cat([points, points.new_zeros(len(prompts), 1, 2)], 1)
+                labels = torch.cat([labels, labels.new_full((len(prompts), 1), -1)], 1)
+        encoder = self._network.prompt_encoder
+        sparse: Tensor = encoder(points=(points, labels), boxes=boxes, masks=None)[0]
+        return sparse
