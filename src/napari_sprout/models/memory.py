@@ -15,10 +15,13 @@ from .registry import Model
 _FLOAT: Final = 4
 _WEIGHTS: Final = 4e6
 """Bytes a million parameters: whatever the file holds, networks compute in float32."""
-_PROGRAM: Final = 900_000_000
-"""Python with torch, and MobileSAM at work: 1.0 GB were measured, less a share for its weights."""
-_PIXEL: Final = 190
-"""Bytes a working pixel of all that a session keeps and computes with, as measured."""
+_PROGRAM: Final = 1_400_000_000
+"""Python with torch and OpenVINO, and MobileSAM at work, its weights apart."""
+_PIXEL: Final = 155
+"""Bytes a working pixel of all that a session keeps and computes with.
+
+Both as measured from 0.25 to 16 megapixels (docs/performance.md).
+"""
 _LIVE: Final = 18
 """Values at once for each channel of a token: measured 14 to 16 in timm's, 15 to 18 in SAM's."""
 _FRAME_VALUES: Final[Mapping[str, int]] = MappingProxyType(
