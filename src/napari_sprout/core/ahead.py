@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import sys
 from contextlib import suppress
 from importlib import import_module
 from typing import Final
@@ -24,14 +25,19 @@ def import_ahead() -> None:
     # There is not one for every processor.
     with suppress(ImportError):
         import_module("napari_sprout.models.openvino_encoder")
+    prepare = import_module("napari_sprout.core.threads").prepare
+    prepare()
 
 
 def import_at_once() -> None:
-    """Do as :func:`import_ahead` does, in a process that has nothing else to do yet.
+    """Do as :func:`import_ahead` does; quicker in a process that has nothing else to do yet.
 
     Python's search for garbage would look at all of it several times, for nothing: it is
     spared that, during the import and later.
     """
+    if "torch" in sys.modules or not gc.isenabled():
+        import_ahead()
+        return
     gc.disable()
     try:
         import_ahead()

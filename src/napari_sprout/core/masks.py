@@ -168,12 +168,6 @@ class TileDecoder:
         self._mpp = mpp
         self._radius = round(settings.smoothing / mpp)
 
-    @property
-    def _batch(self) -> int:
-        if self._settings.batch:
-            return self._settings.batch
-        return BATCHES.get(self._segmenter().device.type, LARGE_BATCH)
-
     def decode(self, prompts: PointPrompts) -> Iterator[tuple[int, list[Candidate]]]:
         """Decode prompts, grouped by the tile in which each lies most centrally.
 
@@ -193,11 +187,20 @@ class TileDecoder:
         """
         if len(prompts) == 0:
             return
-        # A graphics card is one worker, however many ask.
-        at_once = None if self._segmenter().device.type == "cpu" else 1
-        yield from in_threads(self._decode_part, self._parts(prompts), at_once)
+        # Once: a piece that is still under way when the run was stopped must not load it again.
+        segmenter = self._segmenter()
+        kind = segmenter.device.type
+        batch = self._settings.batch or BATCHES.get(kind, LARGE_BATCH)
 
-    def _parts(self, prompts: PointPrompts) -> Iterator[tuple[PointPrompts, int]]:
+        def decode(part: tuple[PointPrompts, int]) -> tuple[int, list[Candidate]]:
+            asked, tile = part
+            window = self._settings.window
+            return len(asked), self._decode_batch(segmenter, batch, asked, tile, window)
+
+        # A graphics card is one worker, however many ask.
+        yield from in_threads(decode, self._parts(prompts, batch), None if kind == "cpu" else 1)
+
+    def _parts(self, prompts: PointPrompts, batch: int) -> Iterator[tuple[PointPrompts, int]]:
         """Part prompts into batches on one tile, which is encoded if it was not yet."""
         tiles = self._grid.most_central(prompts.points)
         # SAM takes a mask prompt for every prompt of a batch or for none.
@@ -206,19 +209,22 @@ class TileDecoder:
             tile = int(group) // 2
             _ = self._tiles[tile]
             rows = np.flatnonzero(groups == group)
-            for begin in range(0, len(rows), self._batch):
-                yield prompts.take(rows[begin : begin + self._batch]), tile
+            for begin in range(0, len(rows), batch):
+                yield prompts.take(rows[begin : begin + batch]), tile
 
-    def _decode_part(self, part: tuple[PointPrompts, int]) -> tuple[int, list[Candidate]]:
-        prompts, tile = part
-        return len(prompts), self._decode_batch(prompts, tile, self._settings.window)
-
-    def _decode_batch(self, prompts: PointPrompts, tile: int, window: int) -> list[Candidate]:
+    def _decode_batch(
+        self,
+        segmenter: PromptableSegmenter,
+        most: int,
+        prompts: PointPrompts,
+        tile: int,
+        window: int,
+    ) -> list[Candidate]:
         """Decode one batch on one tile; masks too large for the window go to the whole tile."""
         grid, settings = self._grid, self._settings
         origin = grid.origins[tile]
         batch = prompt_batch(prompts, origin, grid, window, settings, self._mpp)
-        answer = self._segmenter().decode(self._tiles[tile], batch, grid.side)
+        answer = segmenter.decode(self._tiles[tile], batch, grid.side)
         logits, iou = _answers(answer, settings.multimask, prompts)
         size = window * grid.token
         resized = functional.interpolate(
@@ -242,10 +248,10 @@ class TileDecoder:
             if candidate is not None:
                 found.append(candidate)
         # A larger window takes more memory a prompt: fewer prompts at once.
-        few = max(1, self._batch * window**2 // EMBEDDING**2)
+        few = max(1, most * window**2 // EMBEDDING**2)
         for begin in range(0, len(open_rows), few):
             rows = np.asarray(open_rows[begin : begin + few])
-            found += self._decode_batch(prompts.take(rows), tile, EMBEDDING)
+            found += self._decode_batch(segmenter, most, prompts.take(rows), tile, EMBEDDING)
         return found
 
 
