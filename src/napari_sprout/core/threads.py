@@ -1,9 +1,9 @@
 """Parts of the work on one image done at the same time, in threads.
 
 torch would rather split each product among the processor's cores. The steps here are
-small and many, and after each of them torch's threads wait for the slowest, which is slow on a
-computer that has other work too. So whole pieces of work are given to threads in which
-torch computes alone. What they compute is the same up to rounding.
+small and many, and after each of them torch's threads wait for the slowest, which is
+slow on a computer that has other work too. So whole pieces of work are given to threads
+in which torch computes alone. What they compute is the same up to rounding.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def fuse(encoder: nn.Module, device: torch.device) -> nn.Module:
 
         return OpenVinoEncoder(encoder)
     except Exception as error:
-        # The work can be done all the same, in about twice the time.
+        # The work can be done all the same, more slowly.
         _LOG.warning("OpenVINO does not run the image encoder, torch does: %s", error)
         return FromFrame(encoder)
 
