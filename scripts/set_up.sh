@@ -72,4 +72,4 @@ make_venv() {
 
 install_system_packages
 make_venv
-"$venv/bin/python" -m pip install --disable-pip-version-check -q -e ".[all,dev]"
+"$venv/bin/python" -m pip install --disable-pip-version-check -q -e ".[all,slides,dev]"

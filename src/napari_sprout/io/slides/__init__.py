@@ -1,0 +1,1 @@
+"""Whole slides: one protocol behind which every format of scanner stands."""
