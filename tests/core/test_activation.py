@@ -64,7 +64,7 @@ class Planted:
         return torch.from_numpy(padded.reshape(h, token, w, token).any(axis=(1, 3)))
 
     def weights(self, method="partial", **changes):
-        made, converged = assignments(
+        made, _, converged = assignments(
             self.features,
             self.inside(),
             self.prototypes,
@@ -273,7 +273,7 @@ def test_maps_lie_where_the_tokens_lie(length, side, factor):
 
 def test_one_steps_prototype_maps_are_its_assignments():
     made = np.random.default_rng(0).random((2, 3, 4, 5)).astype(np.float32)
-    scan = Scan((), made, 2, True)
+    scan = Scan((), made, 2, True, np.zeros((0, 0)))
     maps = prototype_maps(scan, 1)
     assert maps.shape == (5, 3, 4)
     np.testing.assert_array_equal(maps[3], made[1, :, :, 3])
@@ -281,7 +281,7 @@ def test_one_steps_prototype_maps_are_its_assignments():
 
 def test_a_solver_cut_short_says_so(planted):
     hurried = TransportSettings("partial", max_iterations=1, tolerance=1e-9, epsilon=0.001)
-    weights, converged = assignments(
+    weights, _, converged = assignments(
         planted.features, planted.inside(), planted.prototypes, hurried
     )
     assert not converged

@@ -27,7 +27,7 @@ from .reference import otsu_threshold
 from .settings import ActivationSettings, ScanSettings, TransportSettings
 from .threads import in_threads, threads_for
 from .tiles import TileGrid
-from .transport import cosine_cost, solve
+from .transport import cosine_cost, shares, solve
 
 # Of which copies are made to compare them: 64 MB each.
 _NUMBERS_AT_ONCE: Final = 65536 * 256
@@ -71,12 +71,16 @@ class Scan:
         How many of the M prototypes, from the first, stand for nuclei.
     converged
         Whether the solver met its tolerance at every step.
+    potentials
+        (R, M + 1) float64 of the prototypes and the slack at every step, from which
+        :func:`assigned` gives F* of other features.
     """
 
     steps: tuple[ActivationMap, ...]
     assignments: NDArray[np.float32]
     n_foreground: int
     converged: bool
+    potentials: NDArray[np.float64]
 
 
 def scan_masses(settings: TransportSettings) -> tuple[float, ...]:
@@ -89,7 +93,7 @@ def scan_masses(settings: TransportSettings) -> tuple[float, ...]:
 
 def assignments(
     features: Tensor, inside: Tensor, prototypes: Prototypes, settings: TransportSettings
-) -> tuple[Tensor, bool]:
+) -> tuple[Tensor, Tensor, bool]:
     """Return F* = cos(F, P) * T for every rho of the scan (paper 3.2).
 
     Parameters
@@ -109,18 +113,19 @@ def assignments(
     weights
         (R, h, w, M): the plan is multiplied by N, so 1 is a feature whose whole
         mass went to one prototype that it equals. 0 outside tissue.
+    potentials
+        (R, M + 1) float64 of the prototypes and the slack, on the CPU.
     converged
         Whether every step's constraints were met.
     """
-    rows = features.flatten(1)
-    at_once = max(1, _NUMBERS_AT_ONCE // max(1, rows.shape[0]))
-    tokens = torch.split(inside.flatten().nonzero()[:, 0], at_once)
-    cost = torch.cat([cosine_cost(rows[:, part].T, prototypes.vectors) for part in tokens])
-    similarity = (1.0 - cost).clamp(min=0.0)
+    cost = _costs(features, inside, prototypes)
     n = cost.shape[0]
     converged = True
     if settings.method == "cosine":
         plan = torch.softmax(-cost / settings.epsilon, dim=1)[None] / n
+        # Without a slack, and no prototype more in demand than another.
+        potentials = torch.zeros((1, len(prototypes) + 1), dtype=torch.float64)
+        potentials[:, -1] = -math.inf
     else:
         partial = settings.method == "partial"
         solved = solve(
@@ -132,9 +137,37 @@ def assignments(
             max_iterations=settings.max_iterations,
         )
         plan, converged = solved.plan, bool(solved.converged.all())
-    weights = features.new_zeros((plan.shape[0], *inside.shape, len(prototypes)))
-    weights[:, inside] = similarity * plan * n
-    return weights, converged
+        potentials = solved.potentials
+    return _weights(cost, plan, n, inside), potentials, converged
+
+
+def assigned(
+    features: Tensor, inside: Tensor, prototypes: Prototypes, potentials: Tensor, epsilon: float
+) -> Tensor:
+    """Return F* of features by potentials that others were solved for, (R, h, w, M).
+
+    Parameters
+    ----------
+    features, inside, prototypes
+        As of :func:`assignments`; `potentials` and `epsilon` as of :func:`.transport.shares`.
+    """
+    cost = _costs(features, inside, prototypes)
+    return _weights(cost, shares(cost, potentials, epsilon), 1, inside)
+
+
+def _costs(features: Tensor, inside: Tensor, prototypes: Prototypes) -> Tensor:
+    """Return the costs (N, M) of the tokens that hold tissue."""
+    rows = features.flatten(1)
+    at_once = max(1, _NUMBERS_AT_ONCE // max(1, rows.shape[0]))
+    tokens = torch.split(inside.flatten().nonzero()[:, 0], at_once)
+    return torch.cat([cosine_cost(rows[:, part].T, prototypes.vectors) for part in tokens])
+
+
+def _weights(cost: Tensor, plan: Tensor, rows: int, inside: Tensor) -> Tensor:
+    """Weigh a plan (R, N, M), whose rows sum to 1 / `rows`, and lay it on the grid of tokens."""
+    weights = cost.new_zeros((plan.shape[0], *inside.shape, cost.shape[1]))
+    weights[:, inside] = (1.0 - cost).clamp(min=0.0) * plan * rows
+    return weights
 
 
 def class_probabilities(weights: Tensor, n_foreground: int) -> Tensor:

@@ -6,10 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import prompts
+from .activation import Scan
 from .coordinates import Scale
 from .instances import Prompt
 from .mask_prompts import PointPrompts
 from .outputs import PromptSet
+from .proposals import stable_regions
+from .reference import ReferenceMasks
+from .settings import PromptSettings
 
 
 def prompt_set(
@@ -47,6 +51,48 @@ def prompt_set(
         for i, (y, x) in enumerate(scale.to_full(negatives))
     ]
     return PromptSet(tuple(made), regions.labels, foreground, step)
+
+
+def stain_prompts(reference: ReferenceMasks, settings: PromptSettings, scale: Scale) -> PromptSet:
+    """Place points by the stain alone (Table 11, "Otsu, no similarity")."""
+    foreground = reference.sure_foreground
+    regions = prompts.watershed_regions(foreground, settings, scale.mpp)
+    negatives = prompts.negative_points(reference.background, settings, scale.mpp)
+    return prompt_set(regions, negatives, foreground, scale, "stain", None)
+
+
+def activation_prompts(
+    scan: Scan,
+    step: int | None,
+    reference: ReferenceMasks,
+    tissue: NDArray[np.bool_],
+    settings: PromptSettings,
+    scale: Scale,
+) -> PromptSet:
+    """Place points where activation and stain agree (paper 3.2 and B.6).
+
+    Parameters
+    ----------
+    scan, step
+        The scan and the step taken; None where there is none, nothing being stained.
+    reference
+        Coarse and sure masks at working resolution.
+    tissue
+        (H, W) bool.
+    settings
+        How regions are found and split.
+    scale
+        The image's grids.
+    """
+    made = None if step is None else scan.steps[step]
+    foreground, background = prompts.combine(made, reference, tissue, scale)
+    if made is not None and settings.regions == "stable":
+        regions = stable_regions(made, reference, tissue, settings, scale)
+        foreground, background = regions.labels > 0, background & (regions.labels == 0)
+    else:
+        regions = prompts.watershed_regions(foreground, settings, scale.mpp)
+    negatives = prompts.negative_points(background, settings, scale.mpp)
+    return prompt_set(regions, negatives, foreground, scale, "activation", step)
 
 
 def point_prompts(made: PromptSet, scale: Scale, negatives_each: int) -> PointPrompts:

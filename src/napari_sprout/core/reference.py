@@ -43,6 +43,18 @@ class ReferenceMasks:
     sure_foreground: Mask
     sure_background: Mask
 
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Least haematoxylin of the sure foreground and most of the sure background.
+
+        In optical density; the threshold where a mask is empty.
+        """
+        high, low = self.smoothed[self.sure_foreground], self.smoothed[self.sure_background]
+        return (
+            float(high.min()) if high.size else self.threshold,
+            float(low.max()) if low.size else self.threshold,
+        )
+
 
 def otsu_threshold(values: NDArray[np.float32], mask: Mask) -> float:
     """Return Otsu's threshold of the values inside a mask (paper B.6).
@@ -100,6 +112,33 @@ def reference_masks(
     else:
         sure_foreground = _strongest(smoothed, foreground, settings.fraction)
         sure_background = _strongest(-smoothed, background, settings.fraction)
+    return ReferenceMasks(
+        threshold, smoothed, foreground, background, sure_foreground, sure_background
+    )
+
+
+def reference_masks_at(
+    haematoxylin: NDArray[np.float32],
+    tissue: Mask,
+    settings: ReferenceSettings,
+    mpp: float,
+    threshold: float,
+    limits: tuple[float, float],
+) -> ReferenceMasks:
+    """Split the tissue as :func:`reference_masks` does, at limits found on other tissue.
+
+    Parameters
+    ----------
+    haematoxylin, tissue, settings, mpp
+        As of :func:`reference_masks`; of the settings only the smoothing is used.
+    threshold, limits
+        Those of a :class:`ReferenceMasks`.
+    """
+    smoothed = smooth_within(haematoxylin, tissue, settings.smoothing / mpp)
+    foreground = tissue & (smoothed > threshold)
+    background = tissue & ~foreground
+    sure_foreground = foreground & (smoothed >= np.float32(limits[0]))
+    sure_background = background & (smoothed <= np.float32(limits[1]))
     return ReferenceMasks(
         threshold, smoothed, foreground, background, sure_foreground, sure_background
     )

@@ -19,6 +19,7 @@ from ..models.protocols import FeatureEncoder
 from .edits import PaintReference
 from .embeddings import EmbeddingStore, TileMemory, embedding_key
 from .features import PatchMemory
+from .fit import SlideFit
 from .given import GivenNuclei, required
 from .instances import Nucleus
 from .loaded import (
@@ -34,7 +35,7 @@ from .settings import SAM, Settings
 from .stage_keys import stage_keys
 from .stages import STAGES, Context, Stage, needed, patch_grid, tile_grid
 
-_Inputs = tuple[Settings, tuple[PaintReference, ...], GivenNuclei | None]
+_Inputs = tuple[Settings, tuple[PaintReference, ...], GivenNuclei | None, SlideFit | None]
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,9 @@ class Session:
     embeddings
         Keeps encoded tiles between sessions, so that an image seen before need not be
         encoded again; the labels are the same with and without it.
+    fit
+        What was found on a sample of the slide that the image is a part of; it takes the
+        place of what the image itself would say.
 
     Attributes
     ----------
@@ -114,6 +118,7 @@ class Session:
         encoder: FeatureEncoder | None = None,
         models: LoadedModels | None = None,
         embeddings: EmbeddingStore | None = None,
+        fit: SlideFit | None = None,
     ) -> None:
         check_image(image)
         check_mpp(mpp)
@@ -123,6 +128,7 @@ class Session:
         self._settings = settings or Settings()
         self.painted: tuple[PaintReference, ...] = ()
         self.given: GivenNuclei | None = None
+        self._fit = fit
         self._models = models or LoadedModels(device, segmenter, encoder)
         self._outputs: dict[Stage, tuple[str, Any]] = {}
         self._tiles = TileMemory(embeddings)
@@ -279,7 +285,7 @@ class Session:
 
     def _keys(self, settings: Settings) -> dict[Stage, str]:
         """Return a hash for every stage of all the settings its output depends on."""
-        inputs = (settings, self.painted, self.given)
+        inputs = (settings, self.painted, self.given, self._fit)
         known = self._known_keys
         if known is None or any(a is not b for a, b in zip(known[0], inputs, strict=True)):
             known = self._known_keys = (inputs, stage_keys(*inputs))
@@ -344,6 +350,7 @@ class Session:
             self._patches,
             self.painted,
             self.given,
+            self._fit,
         )
 
 

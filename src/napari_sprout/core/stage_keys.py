@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 
 from .edits import PaintReference
+from .fit import SlideFit
 from .given import GivenNuclei
 from .settings import Settings
 from .stages import STAGES, Stage, reads
@@ -16,6 +17,7 @@ def stage_keys(
     settings: Settings,
     painted: Sequence[PaintReference] = (),
     given: GivenNuclei | None = None,
+    fit: SlideFit | None = None,
 ) -> dict[Stage, str]:
     """Return for every stage a hash of all the settings and inputs its output depends on.
 
@@ -29,6 +31,8 @@ def stage_keys(
         What a person has drawn into the reference masks.
     given
         Nuclei made elsewhere.
+    fit
+        What was found on a sample of the slide that the image is a part of.
     """
     values = settings.to_dict()
     keys: dict[Stage, str] = {}
@@ -39,6 +43,8 @@ def stage_keys(
             own["painted"] = [stroke.key for stroke in painted]
         if stage is Stage.PROMPTS and given and settings.prompts.source == "given":
             own["given"] = given.key
+        if stage is Stage.TISSUE and fit:
+            own["fit"] = fit.key
         text = json.dumps([stage, inputs, own], sort_keys=True)
         keys[stage] = hashlib.sha256(text.encode()).hexdigest()
     return keys

@@ -23,14 +23,15 @@ from ..models.protocols import FeatureEncoder, PromptableSegmenter
 from . import activation, features, labels, masks, prompts, suppression
 from .coordinates import Scale
 from .edits import PaintReference
+from .fit import SlideFit
+from .fitted import NO_SCAN, fitted_prototypes, fitted_scan, fitted_stains
 from .given import GivenNuclei, given_prompts, required
 from .instances import Candidate
 from .nuclear_size import matched_tile, nuclear_diameter
 from .outputs import Encoded, Nuclei, PromptSet, Stains, WorkingImage
-from .prompt_sets import point_prompts, prompt_set
-from .proposals import stable_regions
+from .prompt_sets import activation_prompts, point_prompts, prompt_set, stain_prompts
 from .prototypes import Prototypes, fit_prototypes, token_share
-from .reference import ReferenceMasks, paint_reference, reference_masks
+from .reference import ReferenceMasks, paint_reference, reference_masks, reference_masks_at
 from .settings import SAM, Settings
 from .stain import concentrations, optical_density, stain_vectors
 from .tiles import TileGrid
@@ -74,6 +75,7 @@ class Context:
     patches: features.PatchMemory
     painted: tuple[PaintReference, ...] = ()
     given: GivenNuclei | None = None
+    fit: SlideFit | None = None
 
     @property
     def working(self) -> WorkingImage:
@@ -116,12 +118,15 @@ def make_tissue(context: Context) -> Generator[Units, None, NDArray[np.bool_]]:
     """Mask glass, pen marks and black borders."""
     yield 0, 1
     working = context.working
-    return tissue_mask(working.rgb, context.settings.tissue, working.scale.mpp)
+    white = None if context.fit is None else context.fit.white
+    return tissue_mask(working.rgb, context.settings.tissue, working.scale.mpp, white)
 
 
 def make_stain(context: Context) -> Generator[Units, None, Stains]:
     """Separate the stains (paper 3.1)."""
     yield 0, 1
+    if context.fit is not None:
+        return fitted_stains(context.working.rgb, context.fit)
     density = optical_density(context.working.rgb)
     tissue = context.tissue
     vectors = stain_vectors(density, tissue, context.settings.stain, seed=context.settings.seed)
@@ -137,10 +142,14 @@ def make_reference(context: Context) -> Generator[Units, None, ReferenceMasks]:
     """Find the image's own sure nuclei and sure background (paper 3.1)."""
     yield 0, 1
     stains: Stains = context.outputs[Stage.STAIN]
-    scale = context.working.scale
-    found = reference_masks(
-        stains.concentrations[..., 0], context.tissue, context.settings.reference, scale.mpp
-    )
+    scale, fit = context.working.scale, context.fit
+    settings, amounts = context.settings.reference, stains.concentrations[..., 0]
+    if fit is None:
+        found = reference_masks(amounts, context.tissue, settings, scale.mpp)
+    else:
+        found = reference_masks_at(
+            amounts, context.tissue, settings, scale.mpp, fit.threshold, fit.limits
+        )
     return paint_reference(found, context.painted, context.tissue, scale)
 
 
@@ -195,6 +204,8 @@ def make_prototypes(context: Context) -> Generator[Units, None, Prototypes]:
     """Cluster the features under the reference masks (Eq. 1)."""
     yield 0, 1
     encoded: Encoded = context.outputs[Stage.ENCODING]
+    if context.fit is not None:
+        return fitted_prototypes(encoded, context.fit)
     reference: ReferenceMasks = context.outputs[Stage.REFERENCE]
     return fit_prototypes(
         encoded.features,
@@ -214,10 +225,13 @@ def make_activation(context: Context) -> Generator[Units, None, activation.Scan]
     masses = activation.scan_masses(settings.transport)
     yield 0, len(masses) + 1
     if not prototypes.usable:
-        return activation.Scan((), np.zeros((0, 0, 0, 0), np.float32), 0, True)
+        return NO_SCAN
+    if context.fit is not None and context.fit.activation is not None:
+        known = context.fit.activation
+        return fitted_scan(context.working, context.tissue, encoded, prototypes, known, settings)
     grid = encoded.grid
     inside = torch.from_numpy(token_share(context.tissue, grid) > 0)
-    weights, converged = activation.assignments(
+    weights, potentials, converged = activation.assignments(
         encoded.features, inside.to(encoded.features.device), prototypes, settings.transport
     )
     steps = []
@@ -232,7 +246,9 @@ def make_activation(context: Context) -> Generator[Units, None, activation.Scan]
     ):
         steps.append(step)
         yield len(steps), len(masses) + 1
-    return activation.Scan(tuple(steps), weights.cpu().numpy(), prototypes.n_foreground, converged)
+    found = weights.cpu().numpy()
+    count = prototypes.n_foreground
+    return activation.Scan(tuple(steps), found, count, converged, potentials.numpy())
 
 
 def make_prompts(context: Context) -> Generator[Units, None, PromptSet]:
@@ -247,22 +263,11 @@ def make_prompts(context: Context) -> Generator[Units, None, PromptSet]:
     if settings.prompts.source == "grid":
         regions = prompts.grid_regions(tissue, settings.prompts, scale.mpp)
         return prompt_set(regions, np.empty((0, 2)), tissue, scale, "grid", None)
-    made, step = None, None
     if settings.prompts.source == "stain":
-        foreground, background = reference.sure_foreground, reference.background
-    else:
-        scan: activation.Scan = context.outputs[Stage.ACTIVATION]
-        if scan.steps:
-            step = activation.choose_step(scan.steps, settings.scan)
-            made = scan.steps[step]
-        foreground, background = prompts.combine(made, reference, tissue, scale)
-    if made is not None and settings.prompts.regions == "stable":
-        regions = stable_regions(made, reference, tissue, settings.prompts, scale)
-        foreground, background = regions.labels > 0, background & (regions.labels == 0)
-    else:
-        regions = prompts.watershed_regions(foreground, settings.prompts, scale.mpp)
-    negatives = prompts.negative_points(background, settings.prompts, scale.mpp)
-    return prompt_set(regions, negatives, foreground, scale, settings.prompts.source, step)
+        return stain_prompts(reference, settings.prompts, scale)
+    scan: activation.Scan = context.outputs[Stage.ACTIVATION]
+    step = activation.choose_step(scan.steps, settings.scan) if scan.steps else None
+    return activation_prompts(scan, step, reference, tissue, settings.prompts, scale)
 
 
 def mask_decoder(context: Context) -> masks.TileDecoder:

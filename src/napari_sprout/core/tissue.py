@@ -50,7 +50,9 @@ BLACK_LEVEL = 25
 """Largest channel value of a black pixel; the darkest nuclei stay above 30."""
 
 
-def tissue_mask(rgb: NDArray[np.uint8], settings: TissueSettings, mpp: float) -> Mask:
+def tissue_mask(
+    rgb: NDArray[np.uint8], settings: TissueSettings, mpp: float, white: float | None = None
+) -> Mask:
     """Return where there is tissue.
 
     Left out are glass and wide empty lumina or fat, pen ink (blue, green, black
@@ -66,6 +68,9 @@ def tissue_mask(rgb: NDArray[np.uint8], settings: TissueSettings, mpp: float) ->
         the image's own glass, in mean optical density, tissue is.
     mpp
         Pixel size in um.
+    white
+        Mean optical density of the slide's glass, from :func:`white_level`; None to find the
+        image's own, of which a part of a slide may have none.
 
     Returns
     -------
@@ -86,7 +91,7 @@ def tissue_mask(rgb: NDArray[np.uint8], settings: TissueSettings, mpp: float) ->
     if black.all():
         return np.zeros((height, width), dtype=bool)
     od = optical_density(small)
-    white = _white_level(od, ~black)
+    white = _white_level(od, ~black) if white is None else white
     fine = _smoothed(od, ~black, GLASS_SMOOTHING / step)
     glass = _glass(fine, white, settings.min_od, step)
     ink = _ink(_smoothed(od, ~black, INK_SMOOTHING / step), step)
@@ -95,6 +100,23 @@ def tissue_mask(rgb: NDArray[np.uint8], settings: TissueSettings, mpp: float) ->
     speck = min(MIN_SPECK_AREA / step**2, excluded.size / 2)
     tissue = _without_small(~excluded, speck)
     return _resized(tissue, width, height)
+
+
+def white_level(rgb: NDArray[np.uint8], mpp: float) -> float:
+    """Return the mean optical density of an image's glass, 0 to 0.1.
+
+    Parameters
+    ----------
+    rgb
+        H x W x 3 uint8 image; of a slide, an overview of all of it.
+    mpp
+        Pixel size in um.
+    """
+    check_rgb(rgb)
+    step = max(GRID, mpp)
+    small = _shrunk(rgb, mpp / step)
+    inside = ~_black(small, step)
+    return _white_level(optical_density(small), inside) if inside.any() else 0.0
 
 
 def _shrunk(rgb: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -65,6 +65,9 @@ class TransportPlan:
         the transported mass is off by at most ``error * rho``.
     converged
         (R,) whether `error` is within the tolerance.
+    potentials
+        (R, M + 1) ``epsilon log b``, the slack's last: with them :func:`shares` gives the
+        plan of any feature by itself.
     """
 
     plan: Tensor
@@ -73,6 +76,7 @@ class TransportPlan:
     iterations: int
     error: Tensor
     converged: Tensor
+    potentials: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +179,34 @@ def solve(
         iterations=max_iterations - left,
         error=error,
         converged=error <= tolerance,
+        potentials=potentials,
     )
+
+
+def shares(cost: Tensor, potentials: Tensor, epsilon: float) -> Tensor:
+    """Return how features divide their mass among prototypes, given the columns' potentials.
+
+    Once the potentials are known every row of the plan follows from its own costs alone
+    (the row scaling is a softmax), so features that took no part in :func:`solve` can be
+    transported as if they had been drawn from the same slide.
+
+    Parameters
+    ----------
+    cost
+        (N, M) costs.
+    potentials
+        (R, M + 1) from :attr:`TransportPlan.potentials`.
+    epsilon
+        As in :func:`solve`.
+
+    Returns
+    -------
+    Tensor
+        (R, N, M) shares of a feature's mass, 0 to 1; the slack's share is what is missing to 1.
+    """
+    costs = torch.nn.functional.pad(cost, (0, 1))
+    logits = potentials.to(costs)[:, None, :] - costs
+    return torch.softmax(logits.div_(epsilon), dim=2)[..., :-1]
 
 
 def _checked_rho(rho: Tensor | Sequence[float]) -> Tensor:
