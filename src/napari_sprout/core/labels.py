@@ -91,7 +91,7 @@ def paint(
         candidate = candidates[ident]
         crop = labels[slices(candidate.box)]
         mask = fill_holes(candidate.mask)
-        visible = _largest_piece(mask & (crop == 0))
+        visible = largest_piece(mask & (crop == 0))
         area = int(np.count_nonzero(visible))
         # What better masks leave of a nucleus, a ring or a rim, is not a nucleus.
         least = max(1, min_area, min_visible * np.count_nonzero(mask))
@@ -139,7 +139,8 @@ def on_working_grid(box: Box, mask: Mask, scale: Scale) -> tuple[Box, Mask]:
     return (y, x, y + 1, x + 1), np.ones((1, 1), dtype=bool)
 
 
-def _largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def largest_piece(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the largest 8-connected piece of a mask, the first in reading order if equal."""
     pieces, count = ndimage.label(mask, structure=_EIGHT_CONNECTED)
     if count < 2:
         return mask
