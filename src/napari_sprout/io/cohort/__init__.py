@@ -1,0 +1,1 @@
+"""Cohorts: what is kept of each slide, and one table and one report over many."""
