@@ -19,6 +19,7 @@ from .models import models_app
 from .replay import replay_command
 from .segment import segment_command
 from .settings import settings_command
+from .slide import slide_command
 
 
 class Commands(TyperGroup):
@@ -87,6 +88,7 @@ def _options(
 
 
 app.command("segment")(segment_command)
+app.command("slide")(slide_command)
 app.command("demo")(demo_command)
 app.command("settings")(settings_command)
 app.command("evaluate")(evaluate_command)

@@ -33,6 +33,8 @@ class FolderLock:
     ----------
     path
         The lock file; made if needed, emptied on release.
+    subject
+        What its folder holds, for a person.
 
     Raises
     ------
@@ -42,8 +44,9 @@ class FolderLock:
         If the file cannot be written.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, subject: str = "project") -> None:
         self.path = Path(path)
+        self._named = f"{subject} '{self.path.parent}'"
         try:
             flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)
             descriptor = os.open(self.path, flags, 0o666)
@@ -77,16 +80,14 @@ class FolderLock:
             raise output_error(self.path, exc) from exc
 
     def _in_use(self, owner: dict[str, Any], elsewhere: bool) -> ProjectError:
-        folder, pid = self.path.parent, owner.get("pid", "unknown")
+        pid = owner.get("pid", "unknown")
         if elsewhere:
             return ProjectError(
-                f"The project '{folder}' is open on the computer '{owner['host']}' (process "
+                f"The {self._named} is open on the computer '{owner['host']}' (process "
                 f"{pid}); close it there, or, if it is not open there, delete '{self.path}'."
             )
         where = "in this program" if pid == os.getpid() else f"in another program (process {pid})"
-        return ProjectError(
-            f"The project '{folder}' is open already {where}; close it there first."
-        )
+        return ProjectError(f"The {self._named} is open already {where}; close it there first.")
 
 
 def _try_lock(descriptor: int) -> bool | None:

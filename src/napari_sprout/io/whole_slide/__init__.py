@@ -1,0 +1,1 @@
+"""Whole slides: tiles segmented by many workers, each durable, and joined to one result."""

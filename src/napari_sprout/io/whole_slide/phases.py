@@ -1,0 +1,224 @@
+"""What is done to a slide in turn, each time as far as it is not done already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from ...core.seams import Cell, around
+from ...errors import OutputError
+from ..cohort.facts import LeftOutTile
+from ..failures import failure
+from ..label_pyramid import LabelPyramid
+from ..slides.protocol import Slide
+from .executors import Executor
+from .plan import Overview
+from .records import read_fit, read_warnings, record_count, record_path
+from .sample import sample_boxes
+from .work import (
+    FIT,
+    FOUND,
+    JOINED,
+    PAINTED,
+    SPLIT,
+    TileWork,
+    fit_sample,
+    join_tile,
+    mark,
+    mark_path,
+    paint_tile,
+    segment_tile,
+)
+
+Item = TypeVar("Item")
+Told = Callable[[float, str], None]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a run knows of the slide as a whole.
+
+    Attributes
+    ----------
+    key
+        Of the fit.
+    warnings
+        What a person should know of it.
+    """
+
+    key: str
+    warnings: tuple[str, ...]
+
+
+class Phases:
+    """The phases of a run: the sample, tiles, seams, and the label image.
+
+    Parameters
+    ----------
+    work
+        The slide.
+    workers
+        Who does it.
+    progress
+        Called with the finished share of the run and what is done.
+    """
+
+    def __init__(self, work: TileWork, workers: Executor, progress: Told) -> None:
+        self._work = work
+        self._workers = workers
+        self._progress = progress
+        self._key = ""
+
+    def fit(self, slide: Slide, seen: Overview) -> Sample:
+        """Find on a sample of the tissue what holds for all of it.
+
+        Raises
+        ------
+        SproutError
+            If the sample cannot be read or segmented.
+        """
+        work, path = self._work, self._work.folder / FIT
+        if not path.exists():
+            self._progress(0.01, "learning the slide's stain and nuclei")
+            shape, seed = slide.levels[0].shape, work.settings.seed
+            boxes = sample_boxes(seen.tissue, seen.downsample, shape, work.mpp, seed)
+            if not boxes:
+                return Sample("", ("No tissue was found: the slide seems to be blank glass.",))
+            task = partial(fit_sample, work, seen.white)
+            for _, outcome in self._workers.run(task, [tuple(boxes)]):
+                if isinstance(outcome, Exception):
+                    raise outcome
+        fit = read_fit(path)
+        self._key = fit.key
+        return Sample(fit.key, read_warnings(path))
+
+    def segment(self) -> list[LeftOutTile]:
+        """Find the nuclei of all tiles; return those that could not be done, and why.
+
+        Raises
+        ------
+        OutputError
+            If results cannot be written: on a full disk the other tiles would be in vain.
+        SchedulerError
+            If the workers are lost.
+        """
+        work = self._work
+        waiting = [c for c in work.grid.cells if not record_path(work.folder / FOUND, c).exists()]
+        if waiting:
+            # What was joined without them may be otherwise with them.
+            _forget(work, (JOINED, PAINTED))
+        whole: list[Cell] = []
+        halves: list[Cell] = []
+        for cell in waiting:
+            (halves if was_split(work, cell) else whole).append(cell)
+        failed = self._segment(whole, len(halves), split=False)
+        for cell, error in failed.items():
+            if _is_memory(error):
+                mark(work.folder / SPLIT, cell)
+                halves.append(cell)
+        failed = {c: e for c, e in failed.items() if not _is_memory(e)}
+        failed |= self._segment(halves, 0, split=True)
+        return [_left_out(work, cell, failed[cell]) for cell in sorted(failed)]
+
+    def _segment(self, cells: Sequence[Cell], others: int, *, split: bool) -> dict[Cell, Exception]:
+        total = len(self._work.grid.cells)
+        done = total - len(cells) - others
+        failed: dict[Cell, Exception] = {}
+        task = partial(segment_tile, self._work, self._key, split=split)
+        for cell, outcome in self._workers.run(task, cells):
+            if isinstance(outcome, OutputError):
+                raise outcome
+            if isinstance(outcome, Exception):
+                failed[cell] = outcome
+            done += 1
+            self._progress(0.05 + 0.88 * done / total, f"{done} of {total} tiles")
+        return failed
+
+    def join(self) -> dict[Cell, int]:
+        """Settle the nuclei where tiles meet; return how many each tile has.
+
+        Raises
+        ------
+        SproutError
+            If a file cannot be read or written.
+        """
+        work = self._work
+        waiting = [c for c in work.grid.cells if not record_path(work.folder / JOINED, c).exists()]
+        self._each(partial(join_tile, work), waiting, 0.93, "joining tiles")
+        return {cell: record_count(work.folder / JOINED, cell) for cell in work.grid.cells}
+
+    def paint(self, counts: dict[Cell, int]) -> None:
+        """Paint the label image, chunk by chunk.
+
+        Parameters
+        ----------
+        counts
+            How many nuclei each tile has.
+
+        Raises
+        ------
+        SproutError
+            If a file cannot be read or written.
+        """
+        work = self._work
+        if not any((work.folder / PAINTED).iterdir()):
+            LabelPyramid.create(
+                work.labels, work.grid.shape, work.mpp, chunk=work.grid.chunk, overwrite=True
+            )
+        before, numbered = 0, {}
+        for cell in work.grid.cells:
+            numbered[cell] = before
+            before += counts[cell]
+        near = {
+            cell: {c: numbered[c] for c in (cell, *around(cell)) if c in numbered}
+            for cell in work.grid.cells
+            if not was(work, PAINTED, cell)
+        }
+        tasks = tuple((cell, tuple(known.items())) for cell, known in near.items())
+        self._each(partial(_paint, work), tasks, 0.95, "painting labels")
+        self._progress(0.97, "smaller levels of the labels")
+        LabelPyramid.open(work.labels).finish()
+
+    def _each(
+        self, task: Callable[[Item], object], items: Sequence[Item], share: float, text: str
+    ) -> None:
+        for done, (_, outcome) in enumerate(self._workers.run(task, items)):
+            if isinstance(outcome, Exception):
+                raise outcome
+            self._progress(share + 0.02 * done / len(items), text)
+
+
+def _paint(work: TileWork, item: tuple[Cell, tuple[tuple[Cell, int], ...]]) -> None:
+    paint_tile(work, item[0], dict(item[1]))
+
+
+def was(work: TileWork, folder: str, cell: Cell) -> bool:
+    """Whether a tile is marked in a folder of the workers."""
+    return mark_path(work.folder / folder, cell).exists()
+
+
+def was_split(work: TileWork, cell: Cell) -> bool:
+    """Whether a tile is done in quarters, for want of memory."""
+    return was(work, SPLIT, cell)
+
+
+def _forget(work: TileWork, folders: Iterable[str]) -> None:
+    for folder in folders:
+        for path in (work.folder / folder).iterdir():
+            path.unlink()
+
+
+def _is_memory(error: Exception) -> bool:
+    full = type(error).__name__ == "OutOfMemoryError" or "Insufficient memory" in str(error)
+    return full or isinstance(error, MemoryError)
+
+
+def _left_out(work: TileWork, cell: Cell, error: Exception) -> LeftOutTile:
+    y0, x0, y1, x1 = work.grid.core(cell)
+    if _is_memory(error):
+        why = "it does not fit in a worker's memory, not even in quarters; use fewer workers."
+    else:
+        why = failure(work.source.path, error, "slide")
+    return LeftOutTile(y0, x0, y1 - y0, x1 - x0, why)

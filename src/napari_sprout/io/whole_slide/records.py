@@ -1,0 +1,122 @@
+"""What was found in a tile, as a file: whole or not there at all."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from ...core.fit import SlideFit
+from ...core.instances import Nucleus
+from ...core.seams import Cell, TileNuclei
+from ...errors import OutputError, SproutError
+from ..atomic import replacing
+
+_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Nucleus))
+_WHOLE: Final = ("id", "area")
+
+
+def record_path(folder: Path, cell: Cell) -> Path:
+    """Return the file of a tile in a folder of records."""
+    return folder / f"{cell[0]:05d}_{cell[1]:05d}.npz"
+
+
+def write_record(folder: Path, found: TileNuclei) -> None:
+    """Write what was found in a tile.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    rows = [[float(getattr(n, name)) for name in _FIELDS] for n in found.nuclei]
+    bits = [np.packbits(mask) for mask in found.masks]
+    with replacing(record_path(folder, found.cell)) as temporary, temporary.open("wb") as file:
+        np.savez(
+            file,
+            rows=np.array(rows, np.float64).reshape(-1, len(_FIELDS)),
+            boxes=found.boxes,
+            owned=found.owned,
+            bits=np.concatenate(bits) if bits else np.zeros(0, np.uint8),
+        )
+
+
+def read_record(folder: Path, cell: Cell) -> TileNuclei:
+    """Read what was found in a tile; nothing if nobody has looked there.
+
+    Raises
+    ------
+    OutputError
+        If the file is damaged.
+    """
+    path = record_path(folder, cell)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            rows, boxes, owned, bits = (stored[n] for n in ("rows", "boxes", "owned", "bits"))
+    except FileNotFoundError:
+        return TileNuclei(cell)
+    except Exception as error:
+        # The bytes may be anything by now, and so may what reading them leads to.
+        raise OutputError(
+            f"'{path}' is damaged ({error}); delete it and run the same command again: this tile "
+            "alone is done anew."
+        ) from error
+    masks, begin = [], 0
+    for y0, x0, y1, x1 in boxes.tolist():
+        shape = (y1 - y0, x1 - x0)
+        size = shape[0] * shape[1]
+        end = begin + -(-size // 8)
+        masks.append(np.unpackbits(bits[begin:end], count=size).reshape(shape).astype(bool))
+        begin = end
+    return TileNuclei(cell, tuple(map(_nucleus, rows.tolist())), boxes, tuple(masks), owned)
+
+
+def _nucleus(row: list[float]) -> Nucleus:
+    values: dict[str, Any] = dict(zip(_FIELDS, row, strict=True))
+    return Nucleus(**values | {name: int(values[name]) for name in _WHOLE})
+
+
+def record_count(folder: Path, cell: Cell) -> int:
+    """Return how many nuclei a tile's record holds, without reading their masks."""
+    with np.load(record_path(folder, cell), allow_pickle=False) as stored:
+        return len(stored["owned"])
+
+
+def write_fit(path: Path, fit: SlideFit, warnings: tuple[str, ...]) -> None:
+    """Write what was found on the sample, and what a person should know of it.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        arrays: dict[str, Any] = fit.to_arrays()
+        np.savez(file, warnings=np.array(warnings, np.str_), **arrays)
+
+
+def read_fit(path: Path) -> SlideFit:
+    """Read what was found on the sample.
+
+    Raises
+    ------
+    OutputError
+        If the file is missing or damaged.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return SlideFit.from_arrays(stored)
+    except SproutError as error:
+        raise OutputError(f"'{path}': {error} Run again with --overwrite.") from error
+    except Exception as error:
+        raise OutputError(
+            f"'{path}' is missing or damaged ({error}); run again with --overwrite."
+        ) from error
+
+
+def read_warnings(path: Path) -> tuple[str, ...]:
+    """Read what a person should know of the sample, from a file that :func:`read_fit` has read."""
+    with np.load(path, allow_pickle=False) as stored:
+        return tuple(map(str, stored["warnings"]))
