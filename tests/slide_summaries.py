@@ -18,8 +18,16 @@ from napari_sprout.io.cohort.summary import (
 )
 
 
-def nucleus(ident: int, area: int = 400, eccentricity: float = 0.5, score: float = 1.5) -> Nucleus:
-    return Nucleus(ident, 10.0, 20.0, area, 70.0, eccentricity, 0.8, 0.2, 0.9, score, 0.9)
+def nucleus(
+    ident: int,
+    area: int = 400,
+    eccentricity: float = 0.5,
+    score: float = 1.5,
+    haematoxylin: float = 0.8,
+    eosin: float = 0.2,
+) -> Nucleus:
+    stain = (haematoxylin, eosin)
+    return Nucleus(ident, 10.0, 20.0, area, 70.0, eccentricity, *stain, 0.9, score, 0.9)
 
 
 def many(number: int, seed: int = 0, scale: float = 1.0) -> list[Nucleus]:
@@ -27,8 +35,10 @@ def many(number: int, seed: int = 0, scale: float = 1.0) -> list[Nucleus]:
     random = np.random.default_rng(seed)
     areas = np.clip(random.lognormal(np.log(560 * scale), 0.4, number), 100, 6400).astype(int)
     round_ness, scores = random.beta(4, 2, number), random.uniform(0.5, 2.0, number)
-    rows = zip(areas.tolist(), round_ness.tolist(), scores.tolist(), strict=True)
-    return [nucleus(i, *row) for i, row in enumerate(rows, start=1)]
+    stain = random.normal([1.1, 0.25], [0.25, 0.12], (number, 2))
+    columns = np.column_stack([round_ness, scores, stain]).tolist()
+    rows = zip(areas.tolist(), columns, strict=True)
+    return [nucleus(i, area, *row) for i, (area, row) in enumerate(rows, start=1)]
 
 
 def summarised(

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from .._version import __version__
 from ..errors import SproutError
+from .cohort import cohort_command
 from .compare import compare_command
 from .demo import demo_command
 from .evaluate import evaluate_command
@@ -93,6 +94,7 @@ app.command("demo")(demo_command)
 app.command("settings")(settings_command)
 app.command("evaluate")(evaluate_command)
 app.command("experiment")(experiment_command)
+app.command("cohort")(cohort_command)
 app.command("compare")(compare_command)
 app.command("replay")(replay_command)
 app.add_typer(models_app, name="models")
