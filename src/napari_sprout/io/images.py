@@ -127,14 +127,40 @@ def _too_large(path: Path) -> ImageError:
 
 
 def _to_rgb(path: Path, raster: Raster) -> NDArray[np.uint8]:
-    pixels, bits = raster.pixels, raster.bits
-    height, width = pixels.shape[:2]
+    height, width = raster.pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         side, size = ("wide", width) if width <= height else ("high", height)
         raise UnsuitableImageError(
             f"'{path}' is {size} px {side}; an image must be at least {MIN_SIDE} px on each side, "
             "so cut out a larger region."
         )
+    rgb = eight_bit_rgb(path, raster)
+    if _is_grey(rgb):
+        raise _not_colour(path, "is a grayscale image stored as colour")
+    return np.ascontiguousarray(rgb)
+
+
+def eight_bit_rgb(path: Path, raster: Raster) -> NDArray[np.uint8]:
+    """Return the colours of a raster, eight bits a channel, what is transparent over white.
+
+    Parameters
+    ----------
+    path
+        The file it came from, for the message.
+    raster
+        All of an image, or a part of it.
+
+    Returns
+    -------
+    numpy.ndarray
+        (H, W, 3) uint8.
+
+    Raises
+    ------
+    UnsuitableImageError
+        If it has too few or too many channels, or stores colours as other numbers.
+    """
+    pixels, bits = raster.pixels, raster.bits
     if raster.colormap is not None:
         indices = pixels if pixels.ndim == 2 else pixels[..., 0]
         pixels, bits = _apply_palette(raster.colormap, indices)
@@ -146,10 +172,8 @@ def _to_rgb(path: Path, raster: Raster) -> NDArray[np.uint8]:
     rgb = _to_uint8(path, pixels[..., :3], bits)
     if samples == 4 and raster.alpha != "none":
         opacity = _to_uint8(path, pixels[..., 3:], bits)
-        rgb = _over_white(rgb, opacity, premultiplied=raster.alpha == "premultiplied")
-    if _is_grey(rgb):
-        raise _not_colour(path, "is a grayscale image stored as colour")
-    return np.ascontiguousarray(rgb)
+        rgb = over_white(rgb, opacity, premultiplied=raster.alpha == "premultiplied")
+    return rgb
 
 
 def _not_colour(path: Path, what: str) -> UnsuitableImageError:
@@ -194,9 +218,10 @@ def _unit_to_uint8(path: Path, values: NDArray[Any]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(np.clip(values, 0, 1) * 255), dtype=np.uint8)
 
 
-def _over_white(
+def over_white(
     rgb: NDArray[np.uint8], opacity: NDArray[np.uint8], *, premultiplied: bool
 ) -> NDArray[np.uint8]:
+    """Lay (H, W, 3) colours of (H, W, 1) opacity, both uint8, over white."""
     white = 255 - opacity.astype(np.uint16)
     if premultiplied:
         return np.asarray(np.minimum(rgb + white, 255), dtype=np.uint8)

@@ -50,37 +50,56 @@ def read_tiff(path: Path) -> Raster:
 
 
 def _largest(path: Path, file: tifffile.TiffFile) -> Raster:
-    if not file.series:
-        raise damaged(path)
-    number, series = max(enumerate(file.series), key=lambda item: _pixel_count(item[1].levels[0]))
+    number, series = largest_series(path, file)
     level, page = series.levels[0], series.levels[0].keyframe
-    height, width = _extent(level)
+    height, width = extent(level)
     check_dimensions(path, height, width)
-    _check_colours(path, page)
-    _check_complete(path, level)
+    check_colours(path, page)
+    check_complete(path, level)
     pixels = _single_image(path, level)
     return Raster(
         pixels,
-        bits=_bits(page),
-        alpha=_alpha(page, pixels),
+        bits=bits_per_sample(page),
+        alpha=alpha_of(page, pixels),
         rgb_first=page.photometric == tifffile.PHOTOMETRIC.RGB,
         colormap=page.colormap if page.photometric == tifffile.PHOTOMETRIC.PALETTE else None,
-        mpp=_pixel_size(file, number, page),
+        mpp=stated_mpp(file, number, page),
         ome_xml=file.ome_metadata or "",
     )
 
 
-def _extent(level: Any) -> tuple[int, int]:
+def largest_series(path: Path, file: tifffile.TiffFile) -> tuple[int, Any]:
+    """Return the image with the most pixels, and its number in the file.
+
+    Raises
+    ------
+    ImageError
+        If the file holds no image.
+    """
+    if not file.series:
+        raise damaged(path)
+    return max(enumerate(file.series), key=lambda item: _pixel_count(item[1].levels[0]))
+
+
+def extent(level: Any) -> tuple[int, int]:
+    """Return the height and width of one level of a series, 0 where it has no such axis."""
     sizes = dict(zip(level.get_axes(squeeze=False), level.get_shape(squeeze=False), strict=True))
     return int(sizes.get("Y", 0)), int(sizes.get("X", 0))
 
 
 def _pixel_count(level: Any) -> int:
-    height, width = _extent(level)
+    height, width = extent(level)
     return height * width
 
 
-def _check_colours(path: Path, page: Any) -> None:
+def check_colours(path: Path, page: Any) -> None:
+    """Refuse colours that are neither grey, RGB, a palette, nor decoded to one of these.
+
+    Raises
+    ------
+    UnsuitableImageError
+        For any other, CMYK for one.
+    """
     kinds = tifffile.PHOTOMETRIC
     plain = {kinds.MINISBLACK, kinds.MINISWHITE, kinds.RGB, kinds.PALETTE}
     decoded = (
@@ -96,14 +115,23 @@ def _check_colours(path: Path, page: Any) -> None:
         )
 
 
-def _check_complete(path: Path, level: Any) -> None:
-    """Refuse a file shorter than its own index says; some decoders would fill the rest."""
+def check_complete(path: Path, level: Any) -> None:
+    """Refuse a file shorter than its own index says; some decoders would fill the rest.
+
+    Raises
+    ------
+    ImageError
+        If the pixels or the description of this level reach beyond the end of the file.
+    """
     for page in level.pages:
         if page is None:
             raise damaged(path)
         size = page.parent.filehandle.size
-        ends = zip(page.dataoffsets, page.databytecounts, strict=True)
-        if any(offset + count > size for offset, count in ends):
+        # A slide has a hundred thousand tiles.
+        offsets = np.asarray(page.dataoffsets, dtype=np.uint64)
+        counts = np.asarray(page.databytecounts, dtype=np.uint64)
+        outside = (offsets > size) | (counts > size - np.minimum(offsets, np.uint64(size)))
+        if outside.any():
             raise damaged(path)
     if _description_end(level.keyframe) > level.keyframe.parent.filehandle.size:
         raise damaged(path)
@@ -127,32 +155,51 @@ def _description_end(page: Any) -> int:
     return 0
 
 
-def _single_image(path: Path, level: Any) -> np.ndarray[Any, Any]:
-    """Return (Y, X) or (Y, X, S) pixels, or refuse a stack."""
+def single_image_order(path: Path, level: Any) -> list[tuple[str, int]]:
+    """Return the axes of one image and their lengths, or refuse a stack.
+
+    Returns
+    -------
+    list of (str, int)
+        Rows "Y" and columns "X", and samples or channels, "S" or "C", before or after them.
+
+    Raises
+    ------
+    UnsuitableImageError
+        If there are other axes.
+    """
     axes, shape = level.get_axes(squeeze=False), level.get_shape(squeeze=False)
-    kept = [(a, n) for a, n in zip(axes, shape, strict=True) if a in "YX" or n != 1]
+    kept = [(a, int(n)) for a, n in zip(axes, shape, strict=True) if a in "YX" or n != 1]
     order = "".join(axis for axis, _ in kept)
     if order not in {"YX", "YXS", "YXC", "SYX", "CYX"}:
         others = " x ".join(f"{n}" for a, n in kept if a not in "YXS")
         raise UnsuitableImageError(
             f"'{path}' is a stack of {others} images, not one; save the one to segment by itself."
         )
+    return kept
+
+
+def _single_image(path: Path, level: Any) -> np.ndarray[Any, Any]:
+    """Return (Y, X) or (Y, X, S) pixels, or refuse a stack."""
+    kept = single_image_order(path, level)
     pixels: np.ndarray[Any, Any] = np.asarray(level.asarray()).reshape([n for _, n in kept])
-    return np.moveaxis(pixels, 0, -1) if order in {"SYX", "CYX"} else pixels
+    return np.moveaxis(pixels, 0, -1) if kept[0][0] in "SC" else pixels
 
 
-def _bits(page: Any) -> int:
+def bits_per_sample(page: Any) -> int:
+    """Return how many bits a sample uses; the most, where they differ."""
     bits = page.bitspersample
     return int(bits if isinstance(bits, int) else max(bits))
 
 
-def _alpha(page: Any, pixels: np.ndarray[Any, Any]) -> Alpha:
+def alpha_of(page: Any, pixels: np.ndarray[Any, Any]) -> Alpha:
+    """Return what the fourth sample of (Y, X, S) pixels is."""
     if pixels.ndim == 3 and pixels.shape[2] > 3 and page.extrasamples:
         return _ALPHA.get(int(page.extrasamples[0]), "none")
     return "none"
 
 
-def _pixel_size(file: tifffile.TiffFile, number: int, page: Any) -> float | None:
+def stated_mpp(file: tifffile.TiffFile, number: int, page: Any) -> float | None:
     """Return the most explicit pixel size: OME-XML, Aperio, ImageJ, then the resolution tags."""
     stated = from_ome(file.ome_metadata, number) if file.ome_metadata else None
     stated = stated or from_aperio(page.description or "")

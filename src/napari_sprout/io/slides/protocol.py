@@ -20,10 +20,14 @@ class Level:
         (H, W) in this level's pixels.
     downsample
         How many full-resolution pixels one of its pixels is wide, at least 1.
+    tile
+        (height, width) of the blocks that it is stored in: what is read in multiples of
+        these is decoded once.
     """
 
     shape: tuple[int, int]
     downsample: float
+    tile: tuple[int, int] = (512, 512)
 
 
 @runtime_checkable

@@ -1,0 +1,158 @@
+"""Slides in: one call for every format, and one sentence for every file that is none."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import tifffile
+
+from ...errors import ImageError, SproutError
+from ..png_jpeg import JPEG_SIGNATURE, PNG_SIGNATURE
+from ..raster import MAX_PIXELS, damaged
+from ..tiff import TIFF_SIGNATURES, extent, largest_series
+from .openslide_reader import GENERIC_TIFF, ScannerSlide, scanner_of
+from .plain_reader import PlainSlide
+from .protocol import Slide
+from .tiff_reader import TiffSlide
+
+SCANNER_SUFFIXES: Final = (
+    ".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".vms", ".vmu", ".svslide", ".dcm",
+)  # fmt: skip
+"""Endings of files that are opened through OpenSlide."""
+
+_DICOM_SIGNATURE: Final = b"DICM"
+
+
+def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
+    """Open a slide of any format, or an ordinary image as a slide of one resolution.
+
+    The kind is told from the content, not from the name. Read are the metadata
+    and the last tile of the full resolution, where a file that was cut short ends;
+    of an ordinary image that is no pyramid and not stored in tiles, everything.
+
+    Parameters
+    ----------
+    path
+        The file; or the folder of an OME-Zarr or of one DICOM slide.
+    mpp
+        Pixel size in um per px, 0.01 to 20, which overrides the file's.
+
+    Raises
+    ------
+    ImageError
+        If it is missing, unreadable, damaged, truncated, or no slide.
+    UnsuitableImageError
+        If it holds another kind of picture than one H&E image in colour.
+    SettingsError
+        If `mpp` is out of range.
+    SproutError
+        If it needs a library of the extra `slides` that is not installed.
+    """
+    path = Path(path).absolute()
+    try:
+        return _open_folder(path, mpp) if path.is_dir() else _open_file(path, mpp)
+    except FileNotFoundError as exc:
+        raise ImageError(f"'{path}' does not exist; check its name and folder.") from exc
+    except PermissionError as exc:
+        raise ImageError(
+            f"'{path}' may not be read; ask its owner for permission or copy it elsewhere."
+        ) from exc
+    except OSError as exc:
+        raise ImageError(
+            f"'{path}' cannot be read ({exc.strerror or exc}); copy it again."
+        ) from exc
+    except (SproutError, MemoryError):
+        raise
+    except Exception as exc:
+        raise damaged(path, exc) from exc
+
+
+def _open_folder(path: Path, mpp: float | None) -> Slide:
+    raise ImageError(f"'{path}' is a folder, not a slide; give a file inside it.")
+
+
+def _open_file(path: Path, mpp: float | None) -> Slide:
+    start = _start_of(path)
+    if start.startswith(TIFF_SIGNATURES):
+        return _open_tiff(path, mpp)
+    if _may_be_scanner(path, start) and scanner_of(path) is not None:
+        return ScannerSlide(path, mpp)
+    if start.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
+        return PlainSlide(path, mpp)
+    what = "is not a slide or an image that can be read" if start else "is empty"
+    raise ImageError(
+        f"'{path}' {what}; give a scanner's file (SVS, NDPI, MRXS, SCN, BIF, DICOM), an OME-Zarr, "
+        "or a TIFF, PNG or JPEG image."
+    )
+
+
+def _open_tiff(path: Path, mpp: float | None) -> Slide:
+    scanner = scanner_of(path) if _installed() else None
+    if scanner not in {None, GENERIC_TIFF}:
+        return ScannerSlide(path, mpp)
+    with tifffile.TiffFile(path) as file:
+        if scanner is None and not file.is_svs and path.suffix.lower() in SCANNER_SUFFIXES:
+            # Raises, saying how to install it, if that is why it was not asked.
+            scanner_of(path)
+        whole = _is_plain(path, file)
+    return PlainSlide(path, mpp) if whole else TiffSlide(path, mpp)
+
+
+def _is_plain(path: Path, file: tifffile.TiffFile) -> bool:
+    """Tell an image that is read whole from one of which regions are read."""
+    series = largest_series(path, file)[1]
+    height, width = extent(series.levels[0])
+    tiled = bool(series.levels[0].keyframe.is_tiled)
+    return len(series.levels) == 1 and not tiled and height * width <= MAX_PIXELS
+
+
+def is_slide(path: str | Path) -> bool:
+    """Tell whether a file is meant to be read as a slide: in parts, at several resolutions.
+
+    It is if it has several resolutions, is of a scanner's format, or is too large to be
+    held in memory as an ordinary image. Little is read; of a file that is missing
+    or damaged too far to tell, the answer is False.
+
+    Parameters
+    ----------
+    path
+        A file or folder.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            return False
+        start = _start_of(path)
+        if start.startswith(TIFF_SIGNATURES):
+            return _is_tiff_slide(path)
+        if not _may_be_scanner(path, start):
+            return False
+        return not _installed() or scanner_of(path) is not None
+    except Exception:
+        return False
+
+
+def _is_tiff_slide(path: Path) -> bool:
+    if path.suffix.lower() in SCANNER_SUFFIXES:
+        return True
+    with tifffile.TiffFile(path) as file:
+        series: Any = largest_series(path, file)[1]
+        height, width = extent(series.levels[0])
+        if len(series.levels) > 1 or height * width > MAX_PIXELS or file.is_svs:
+            return True
+    return _installed() and scanner_of(path) not in {None, GENERIC_TIFF}
+
+
+def _start_of(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(132)
+
+
+def _may_be_scanner(path: Path, start: bytes) -> bool:
+    return start[128:] == _DICOM_SIGNATURE or path.suffix.lower() in SCANNER_SUFFIXES
+
+
+def _installed() -> bool:
+    return find_spec("openslide") is not None
