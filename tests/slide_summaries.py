@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -52,9 +52,10 @@ def summarised(
     left_out: Sequence[LeftOutTile] = (),
     warnings: Sequence[str] = (),
     fingerprint: str = "ab12",
+    weights: Mapping[str, str] | None = None,
 ) -> SlideSummary:
     slide = SlideFacts(name, "ome-tiff", fingerprint, mpp, (20000, 30000))
-    method = Method.of(settings or Settings(), {"mobile_sam": "0123" * 16})
+    method = Method.of(settings or Settings(), weights or {"mobile_sam": "0123" * 16})
     if software:
         method = Method(software, method.settings_hash, method.preset, method.weights)
     builder = SummaryBuilder(slide)

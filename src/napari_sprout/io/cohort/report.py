@@ -123,7 +123,8 @@ class _SlideView:
         """The same for a cell of the table."""
         said = []
         if self.slide.left_out:
-            said.append(f"{self.slide.left_out} tiles left out")
+            tiles = "tile" if self.slide.left_out == 1 else "tiles"
+            said.append(f"{self.slide.left_out} {tiles} left out")
         if self.summary.warnings:
             said.append("see below")
         return "; ".join(said)
