@@ -12,6 +12,7 @@ from ...errors import ImageError, SproutError
 from ..png_jpeg import JPEG_SIGNATURE, PNG_SIGNATURE
 from ..raster import MAX_PIXELS, damaged
 from ..tiff import TIFF_SIGNATURES, extent, largest_series
+from .ome_zarr_reader import OmeZarrSlide, is_rgb_image, is_zarr
 from .openslide_reader import GENERIC_TIFF, ScannerSlide, scanner_of
 from .plain_reader import PlainSlide
 from .protocol import Slide
@@ -70,7 +71,15 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
 
 
 def _open_folder(path: Path, mpp: float | None) -> Slide:
-    raise ImageError(f"'{path}' is a folder, not a slide; give a file inside it.")
+    if is_zarr(path):
+        return OmeZarrSlide(path, mpp)
+    first = next(filter(_is_dicom, sorted(path.iterdir())), None)
+    if first is None:
+        raise ImageError(
+            f"'{path}' is a folder, and neither an OME-Zarr nor a DICOM slide; give a file inside "
+            "it."
+        )
+    return ScannerSlide(path, mpp, first)
 
 
 def _open_file(path: Path, mpp: float | None) -> Slide:
@@ -123,7 +132,7 @@ def is_slide(path: str | Path) -> bool:
     path = Path(path)
     try:
         if path.is_dir():
-            return False
+            return is_rgb_image(path) if is_zarr(path) else _holds_dicom(path)
         start = _start_of(path)
         if start.startswith(TIFF_SIGNATURES):
             return _is_tiff_slide(path)
@@ -143,6 +152,14 @@ def _is_tiff_slide(path: Path) -> bool:
         if len(series.levels) > 1 or height * width > MAX_PIXELS or file.is_svs:
             return True
     return _installed() and scanner_of(path) not in {None, GENERIC_TIFF}
+
+
+def _holds_dicom(path: Path) -> bool:
+    return any(map(_is_dicom, path.iterdir()))
+
+
+def _is_dicom(path: Path) -> bool:
+    return path.is_file() and _start_of(path)[128:] == _DICOM_SIGNATURE
 
 
 def _start_of(path: Path) -> bytes:

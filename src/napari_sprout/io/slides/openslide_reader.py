@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ from .tiff_index import check_index
 GENERIC_TIFF: Final = "generic-tiff"
 
 _NO_TILE: Final = 256
+_PIECE: Final = 512
 # What OpenSlide computes or the reading of one file, not the slide, depends on.
 _SEVERAL_FILES: Final = frozenset({"mirax", "dicom", "hamamatsu"})
 
@@ -93,16 +94,23 @@ class ScannerSlide(SlideFile):
             raise damaged(path, exc) from exc
 
     def _fill(self, out: NDArray[np.uint8], level: int, y: int, x: int) -> None:
-        height, width = out.shape[:2]
         number, handle = self._numbers[level], self._handle
-        factor = handle.level_downsamples[number]
-        place = (round(x * factor), round(y * factor))
+        factor = float(handle.level_downsamples[number])
+        (height, width), (bottom, right) = out.shape[:2], (y + out.shape[0], x + out.shape[1])
         try:
-            rgba = np.asarray(handle.read_region(place, number, (width, height)))
+            for oy, ny in _starts(y, bottom, factor):
+                for ox, nx in _starts(x, right, factor):
+                    size = (min(nx, right) - ox, min(ny, bottom) - oy)
+                    place = (round(ox * factor), round(oy * factor))
+                    rgba = np.asarray(handle.read_region(place, number, size))
+                    rgba = rgba[max(y - oy, 0) :, max(x - ox, 0) :]
+                    top, left = max(oy - y, 0), max(ox - x, 0)
+                    out[top : min(ny - y, height), left : min(nx - x, width)] = over_white(
+                        rgba[..., :3], rgba[..., 3:], premultiplied=False
+                    )
         except self._openslide.OpenSlideError:
             self._reopen(handle)
             raise
-        out[...] = over_white(rgba[..., :3], rgba[..., 3:], premultiplied=False)
 
     def _reopen(self, failed: Any) -> None:
         """Take a new handle: after one tile that cannot be read, OpenSlide refuses all others."""
@@ -120,6 +128,34 @@ class ScannerSlide(SlideFile):
     def close(self) -> None:
         """Let go of the file; harmless if done already."""
         self._handle.close()
+
+
+def _starts(first: int, stop: int, factor: float) -> Iterator[tuple[int, int]]:
+    """Yield pieces (start, next start) that together cover `first` to `stop` on a level.
+
+    OpenSlide takes full-resolution pixels alone. Where no such pixel is the
+    corner of one of the level, it interpolates, and a pixel would depend on where
+    reading began. Pieces begin at pixels that have such a corner, or so nearly that
+    it makes no difference, and always at the same ones.
+    """
+    if factor.is_integer():
+        yield first, stop
+        return
+    number = max(first // _PIECE - 1, 0)
+    start, following = _start(number, factor), _start(number + 1, factor)
+    while start < stop:
+        if following > first:
+            yield start, following
+        number += 1
+        start, following = following, _start(number + 1, factor)
+
+
+def _start(number: int, factor: float) -> int:
+    if number == 0:
+        return 0
+    near = number * _PIECE + np.arange(_PIECE // 2)
+    places = near * factor
+    return int(near[np.abs(places - np.rint(places)).argmin()])
 
 
 def _tile(properties: dict[str, str], level: int) -> tuple[int, int]:
