@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 
 from ...core.fit import SlideFit
-from ...core.instances import Nucleus
 from ...core.seams import Cell, TileNuclei
 from ...errors import OutputError, SproutError
 from ..atomic import replacing
-
-_FIELDS: Final = tuple(field.name for field in dataclasses.fields(Nucleus))
-_WHOLE: Final = ("id", "area")
+from ..nuclei_arrays import pack, unpack
 
 
 def record_path(folder: Path, cell: Cell) -> Path:
@@ -31,16 +27,9 @@ def write_record(folder: Path, found: TileNuclei) -> None:
     OutputError
         If it cannot be written.
     """
-    rows = [[float(getattr(n, name)) for name in _FIELDS] for n in found.nuclei]
-    bits = [np.packbits(mask) for mask in found.masks]
+    arrays: dict[str, Any] = pack(found.nuclei, found.boxes, found.masks)
     with replacing(record_path(folder, found.cell)) as temporary, temporary.open("wb") as file:
-        np.savez(
-            file,
-            rows=np.array(rows, np.float64).reshape(-1, len(_FIELDS)),
-            boxes=found.boxes,
-            owned=found.owned,
-            bits=np.concatenate(bits) if bits else np.zeros(0, np.uint8),
-        )
+        np.savez(file, owned=found.owned, **arrays)
 
 
 def read_record(folder: Path, cell: Cell) -> TileNuclei:
@@ -54,7 +43,8 @@ def read_record(folder: Path, cell: Cell) -> TileNuclei:
     path = record_path(folder, cell)
     try:
         with np.load(path, allow_pickle=False) as stored:
-            rows, boxes, owned, bits = (stored[n] for n in ("rows", "boxes", "owned", "bits"))
+            nuclei, boxes, masks = unpack(stored)
+            owned = stored["owned"]
     except FileNotFoundError:
         return TileNuclei(cell)
     except Exception as error:
@@ -63,19 +53,7 @@ def read_record(folder: Path, cell: Cell) -> TileNuclei:
             f"'{path}' is damaged ({error}); delete it and run the same command again: this tile "
             "alone is done anew."
         ) from error
-    masks, begin = [], 0
-    for y0, x0, y1, x1 in boxes.tolist():
-        shape = (y1 - y0, x1 - x0)
-        size = shape[0] * shape[1]
-        end = begin + -(-size // 8)
-        masks.append(np.unpackbits(bits[begin:end], count=size).reshape(shape).astype(bool))
-        begin = end
-    return TileNuclei(cell, tuple(map(_nucleus, rows.tolist())), boxes, tuple(masks), owned)
-
-
-def _nucleus(row: list[float]) -> Nucleus:
-    values: dict[str, Any] = dict(zip(_FIELDS, row, strict=True))
-    return Nucleus(**values | {name: int(values[name]) for name in _WHOLE})
+    return TileNuclei(cell, nuclei, boxes, masks, owned)
 
 
 def record_count(folder: Path, cell: Cell) -> int:
