@@ -39,6 +39,10 @@ class ProjectError(SproutError):
     """A project folder that is damaged, in use, or does not fit its image."""
 
 
+class ResultsError(SproutError):
+    """Results of an earlier run that are missing, damaged, or of a later version."""
+
+
 class StoppedError(SproutError):
     """A run that was asked to stop before it had finished."""
 

@@ -79,3 +79,11 @@ def test_a_place_that_cannot_be_written_is_told(run, add, tmp_path):
     result = run("cohort", tmp_path / "out", "-o", tmp_path / "taken")
     assert result.exit_code == 1
     assert "taken" in result.stderr
+
+
+def test_expected_slides_that_are_not_there_end_with_3(run, add, tmp_path):
+    add("a")
+    (tmp_path / "slides.txt").write_text("a.svs\nb.svs\n")
+    result = run("cohort", tmp_path / "out", "--expected", tmp_path / "slides.txt")
+    assert result.exit_code == 3
+    assert "not in any number here: b." in result.stderr

@@ -33,22 +33,30 @@ def cohort_command(
             show_default="FOLDER",
         ),
     ] = None,
+    expected: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Text file with a slide a line: those without results are named.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Sum up the slides of a folder: cohort.csv, one row a slide, and cohort.html.
 
     The report is one file with all its pictures, and opens without a network. Both are
     made anew each time. Exit codes: 0 all slides are in it; 1 no report could be made, or
-    the results of a slide are damaged; 3 slides are not finished, or some of their tiles
-    were left out.
+    the results of a slide are damaged; 3 slides are missing or not finished, or some of
+    their tiles were left out.
     """
     from ..io.atomic import writable_folder
-    from ..io.cohort.cohort import read_cohort
+    from ..io.cohort.cohort import expected_slides, read_cohort
     from ..io.cohort.remarks import remarks
     from ..io.cohort.report import REPORT, write_report
     from ..io.cohort.table import TABLE, write_cohort_csv
 
-    cohort = read_cohort(folder)
+    cohort = read_cohort(folder, expected_slides(expected) if expected else ())
     place = writable_folder(output or folder)
     write_cohort_csv(place / TABLE, cohort)
     write_report(place / REPORT, cohort, date.today())

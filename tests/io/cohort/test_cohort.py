@@ -5,8 +5,8 @@ import csv
 import pytest
 
 from napari_sprout.core.settings import Settings
-from napari_sprout.errors import ProjectError
-from napari_sprout.io.cohort.cohort import read_cohort
+from napari_sprout.errors import ResultsError
+from napari_sprout.io.cohort.cohort import expected_slides, read_cohort, slide_name
 from napari_sprout.io.cohort.remarks import left_out, names, remarks
 from napari_sprout.io.cohort.summary import LeftOutTile, write_summary
 from napari_sprout.io.cohort.table import write_cohort_csv
@@ -57,6 +57,42 @@ def test_unfinished_and_damaged_slides_are_named_and_the_others_go_on(add, tmp_p
     assert "damaged" in damaged
 
 
+def test_expected_slides_without_results_are_named(add, tmp_path):
+    add("case1")
+    listed = tmp_path / "slides.txt"
+    listed.write_text("\ufeff/scans/case1.ome.tif\r\n\n/scans/case 2.svs\ncase 2.svs \n")
+    wanted = expected_slides(listed)
+    assert wanted == ["case1", "case 2"]
+    cohort = read_cohort(tmp_path, wanted)
+    assert cohort.absent == ("case 2",)
+    assert not cohort.complete
+    (remark,) = remarks(cohort)
+    assert "case 2" in remark
+    write_cohort_csv(tmp_path / "cohort.csv", cohort)
+    assert "case 2,absent," in (tmp_path / "cohort.csv").read_text()
+
+
+def test_nothing_but_expected_slides_is_a_cohort_of_absent_ones(tmp_path):
+    assert read_cohort(tmp_path, ["a"]).absent == ("a",)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00"])
+def test_a_list_that_cannot_be_read_is_named(tmp_path, content):
+    path = tmp_path / "slides.txt"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(ResultsError, match=r"slides\.txt"):
+        expected_slides(path)
+
+
+@pytest.mark.parametrize(
+    ("slide", "name"),
+    [("a/case1.svs", "case1"), ("case.1.ome.tiff", "case.1"), ("x.ome.zarr", "x"), ("d", "d")],
+)
+def test_results_are_called_after_the_slide(slide, name):
+    assert slide_name(slide) == name
+
+
 def test_a_folder_that_was_renamed_goes_by_its_new_name(add, tmp_path):
     add("before")
     (tmp_path / "before.slide").rename(tmp_path / "after.slide")
@@ -70,7 +106,7 @@ def test_a_folder_without_slides_is_refused(tmp_path, kind):
         folder.mkdir()
     elif kind == "file":
         folder.write_text("x")
-    with pytest.raises(ProjectError, match="results'"):
+    with pytest.raises(ResultsError, match="results'"):
         read_cohort(folder)
 
 

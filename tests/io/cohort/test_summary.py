@@ -8,7 +8,7 @@ import pytest
 
 from napari_sprout._version import __version__
 from napari_sprout.core.settings import Settings
-from napari_sprout.errors import ProjectError, SettingsError
+from napari_sprout.errors import ResultsError, SettingsError
 from napari_sprout.io.cohort.summary import (
     MEASURES,
     LeftOutTile,
@@ -101,7 +101,7 @@ def test_counts_stand_on_one_line_and_names_stay_as_they_are(tmp_path):
 
 
 def test_a_slide_that_is_not_finished_is_told(tmp_path):
-    with pytest.raises(ProjectError, match=r"not finished.*napari-sprout slide"):
+    with pytest.raises(ResultsError, match=r"not finished.*napari-sprout slide"):
         read_summary(tmp_path)
 
 
@@ -132,19 +132,19 @@ def rewritten(path, change):
 def test_a_damaged_file_is_named(tmp_path, change):
     path = write_summary(tmp_path, summarised())
     rewritten(path, change)
-    with pytest.raises(ProjectError, match=r"summary\.json' is damaged.*--overwrite"):
+    with pytest.raises(ResultsError, match=r"summary\.json' is damaged.*--overwrite"):
         read_summary(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000])
 def test_what_is_no_summary_is_named(tmp_path, content):
     (tmp_path / "summary.json").write_bytes(content)
-    with pytest.raises(ProjectError, match=r"summary\.json' is damaged"):
+    with pytest.raises(ResultsError, match=r"summary\.json' is damaged"):
         read_summary(tmp_path)
 
 
 def test_a_later_version_is_not_taken_for_damage(tmp_path):
     path = write_summary(tmp_path, summarised())
     rewritten(path, lambda values: values.update(version=2, measures="elsewhere"))
-    with pytest.raises(ProjectError, match="later version"):
+    with pytest.raises(ResultsError, match="later version"):
         read_summary(tmp_path)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import ProjectError, SproutError
+from ...errors import ResultsError, SproutError
 from .summary import SLIDE_FOLDER, SUMMARY, SlideSummary, read_summary
 
 
@@ -20,7 +20,7 @@ class FinishedSlide:
     @property
     def name(self) -> str:
         """The slide's name, as its folder is called now."""
-        return slide_name(self.folder)
+        return _name(self.folder)
 
     @property
     def left_out(self) -> int:
@@ -50,12 +50,15 @@ class Cohort:
         Names of those without one: not done yet, or interrupted.
     damaged
         Those with a summary that cannot be read.
+    absent
+        Names of those that were expected and have no folder: not begun, or refused.
     """
 
     folder: Path
     finished: tuple[FinishedSlide, ...]
     unfinished: tuple[str, ...] = ()
     damaged: tuple[DamagedSlide, ...] = ()
+    absent: tuple[str, ...] = ()
 
     @property
     def summaries(self) -> Sequence[SlideSummary]:
@@ -65,7 +68,7 @@ class Cohort:
     @property
     def complete(self) -> bool:
         """Whether every slide is finished and has all its tiles."""
-        missing = self.unfinished or self.damaged
+        missing = self.unfinished or self.damaged or self.absent
         return not missing and not any(slide.left_out for slide in self.finished)
 
     @property
@@ -79,18 +82,50 @@ class Cohort:
         return sum(summary.tissue_mm2 for summary in self.summaries)
 
 
-def slide_name(folder: Path) -> str:
-    """Return the name of the slide whose results are in a folder."""
-    return folder.name.removesuffix(SLIDE_FOLDER)
+def slide_name(slide: str | Path) -> str:
+    """Return how the results of a slide are called, given its file or folder.
+
+    ``scans/case1.ome.tif`` is ``case1``, and its results are in ``case1.slide``.
+    """
+    return Path(slide).stem.removesuffix(".ome")
 
 
-def read_cohort(folder: str | Path) -> Cohort:
+def expected_slides(path: str | Path) -> list[str]:
+    """Read which slides a cohort should have, from a text file with one a line.
+
+    Parameters
+    ----------
+    path
+        The file; each line is the path or the file name of a slide.
+
+    Returns
+    -------
+    list of str
+        Their names, each once.
+
+    Raises
+    ------
+    ResultsError
+        If it cannot be read.
+    """
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ResultsError(
+            f"The list of slides '{path}' cannot be read; give a text file with one slide a line."
+        ) from exc
+    return list(dict.fromkeys(slide_name(line.strip()) for line in lines if line.strip()))
+
+
+def read_cohort(folder: str | Path, expected: Iterable[str] = ()) -> Cohort:
     """Read the summaries of all slides in a folder.
 
     Parameters
     ----------
     folder
         Holds a folder ``NAME.slide`` for each slide.
+    expected
+        Names of slides that should be there, in addition to those that are.
 
     Returns
     -------
@@ -99,13 +134,15 @@ def read_cohort(folder: str | Path) -> Cohort:
 
     Raises
     ------
-    ProjectError
-        If the folder does not exist, cannot be read, or holds no slides.
+    ResultsError
+        If the folder does not exist, cannot be read, or holds no slides and none are
+        expected.
     """
-    folder = Path(folder)
+    folder, wanted = Path(folder), list(expected)
     finished, unfinished, damaged = [], [], []
-    for place in _slide_folders(folder):
-        name = slide_name(place)
+    places = _slide_folders(folder, needed=not wanted)
+    for place in places:
+        name = _name(place)
         if not (place / SUMMARY).exists():
             unfinished.append(name)
             continue
@@ -113,12 +150,17 @@ def read_cohort(folder: str | Path) -> Cohort:
             finished.append(FinishedSlide(place, read_summary(place)))
         except SproutError as error:
             damaged.append(DamagedSlide(name, str(error)))
-    return Cohort(folder, tuple(finished), tuple(unfinished), tuple(damaged))
+    absent = sorted(set(wanted) - set(map(_name, places)))
+    return Cohort(folder, tuple(finished), tuple(unfinished), tuple(damaged), tuple(absent))
 
 
-def _slide_folders(folder: Path) -> list[Path]:
+def _name(folder: Path) -> str:
+    return folder.name.removesuffix(SLIDE_FOLDER)
+
+
+def _slide_folders(folder: Path, needed: bool) -> list[Path]:
     if not folder.exists():
-        raise ProjectError(f"The folder '{folder}' does not exist; check its name.")
+        raise ResultsError(f"The folder '{folder}' does not exist; check its name.")
     try:
         found = [
             place
@@ -126,11 +168,11 @@ def _slide_folders(folder: Path) -> list[Path]:
             if place.name.endswith(SLIDE_FOLDER) and place.is_dir()
         ]
     except OSError as exc:
-        raise ProjectError(
+        raise ResultsError(
             f"'{folder}' cannot be read ({exc.strerror or exc}); give the folder of the results."
         ) from exc
-    if not found:
-        raise ProjectError(
+    if needed and not found:
+        raise ResultsError(
             f"'{folder}' holds no slides; give the folder into which 'napari-sprout slide' wrote "
             f"its results (NAME{SLIDE_FOLDER}, one for each slide)."
         )

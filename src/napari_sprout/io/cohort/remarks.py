@@ -55,6 +55,11 @@ def _missing(cohort: Cohort) -> Iterable[str]:
             f"Not finished, so not in any number here: {names(cohort.unfinished)}. Run "
             "'napari-sprout slide' on them again; it goes on where it stopped."
         )
+    if cohort.absent:
+        yield (
+            f"Without any results, so not in any number here: {names(cohort.absent)}. Run "
+            "'napari-sprout slide' on them; if that was done, it has said why it refused them."
+        )
     for slide in cohort.damaged:
         yield f"{slide.name} is not in any number here: {slide.reason}"
     incomplete = [slide.name for slide in cohort.finished if slide.left_out]

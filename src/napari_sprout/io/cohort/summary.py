@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from ...core.instances import Nucleus
-from ...errors import ProjectError
+from ...errors import ResultsError
 from ..atomic import replacing
 from .distribution import Bins, Distribution, DistributionBuilder
 from .facts import LeftOutTile, Method, SlideFacts, Tiles
@@ -239,7 +239,7 @@ def read_summary(folder: str | Path) -> SlideSummary:
 
     Raises
     ------
-    ProjectError
+    ResultsError
         If it is missing, unreadable, damaged, or of a later version.
     """
     path = Path(folder) / SUMMARY
@@ -251,20 +251,20 @@ def read_summary(folder: str | Path) -> SlideSummary:
         if version <= _VERSION:
             return SlideSummary.from_dict(values)
     except FileNotFoundError as exc:
-        raise ProjectError(
+        raise ResultsError(
             f"The slide '{path.parent}' is not finished: it has no '{SUMMARY}'; run "
             "'napari-sprout slide' on it again."
         ) from exc
     except OSError as exc:
-        raise ProjectError(
+        raise ResultsError(
             f"'{path}' cannot be read ({exc.strerror or exc}); ask for permission or copy the "
             "results elsewhere."
         ) from exc
     except (KeyError, TypeError, ValueError, RecursionError) as exc:
-        raise ProjectError(
+        raise ResultsError(
             f"'{path}' is damaged; run 'napari-sprout slide' on the slide again with --overwrite."
         ) from exc
-    raise ProjectError(
+    raise ResultsError(
         f"'{path}' was written by a later version of this program; install that version to read it."
     )
 

@@ -26,8 +26,8 @@ _COLUMNS: Final = (
 def write_cohort_csv(path: str | Path, cohort: Cohort) -> None:
     """Write one row a slide, by name; those without numbers have nothing but their status.
 
-    The status is "finished", "incomplete" (tiles were left out), "unfinished" or
-    "damaged". Numbers carry six significant digits.
+    The status is "finished", "incomplete" (tiles were left out), "unfinished", "absent"
+    (expected, but without any results) or "damaged". Numbers carry six significant digits.
 
     Parameters
     ----------
@@ -54,6 +54,8 @@ def _rows(cohort: Cohort) -> Iterator[dict[str, Any]]:
         yield _row(slide)
     for name in cohort.unfinished:
         yield {"slide": name, "status": "unfinished"}
+    for name in cohort.absent:
+        yield {"slide": name, "status": "absent"}
     for damaged in cohort.damaged:
         yield {"slide": damaged.name, "status": "damaged", "warnings": damaged.reason}
 
