@@ -24,6 +24,9 @@ LEFT_OUT = 3
 IN_USE = 4
 """Exit code where another run is at work on the same results."""
 
+TILE_UM = 512.0
+"""As of :data:`~napari_sprout.io.whole_slide.grid.TILE_UM`, which takes long to import."""
+
 WORKER_BYTES = 2_500_000_000
 """What a worker needs for a tile."""
 
@@ -57,6 +60,9 @@ def slide_command(
             show_default="as processors or graphics cards and memory allow",
         ),
     ] = None,
+    tile: Annotated[
+        float, typer.Option(help="About the side of a tile, um.", min=32.0, max=4096.0)
+    ] = TILE_UM,
     geojson: Geojson = False,
     device: Device = "auto",
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
@@ -85,6 +91,7 @@ def slide_command(
         output,
         chosen_settings(settings, preset, seed),
         device,
+        tile_um=tile,
         geojson=geojson,
         overwrite=overwrite,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from ...errors import SproutError
 from ..extras import needed
+
+_LOG_LEVEL: Final = "NAPARI_SPROUT_DASK_LOG"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -88,8 +91,8 @@ class OnDask:
                 future.release()
         except lost as error:
             raise SchedulerError(
-                f"The scheduler at {self._address} no longer answers ({error or type(error)}). "
-                "What is finished is kept: start the scheduler and run the same command again."
+                f"The scheduler at {self._address} no longer answers. What is finished is kept: "
+                "start the scheduler and run the same command again."
             ) from error
 
 
@@ -106,6 +109,7 @@ def local_workers(count: int, threads: int) -> Iterator[OnDask]:
     """
     distributed = needed("distributed")
     dask = needed("dask")
+    _hush()
     numbers = {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     settings = {
         # A tile that took a worker down twice would do so a third time: it is done in quarters.
@@ -119,7 +123,7 @@ def local_workers(count: int, threads: int) -> Iterator[OnDask]:
             threads_per_worker=1,
             processes=True,
             dashboard_address=None,
-            silence_logs=os.environ.get("NAPARI_SPROUT_DASK_LOG", "CRITICAL"),
+            silence_logs=os.environ.get(_LOG_LEVEL, "CRITICAL"),
         )
         with cluster, distributed.Client(cluster) as client:
             yield OnDask(client, "this computer")
@@ -140,6 +144,7 @@ def scheduler_at(address: str) -> Iterator[OnDask]:
         If nothing answers there.
     """
     distributed = needed("distributed")
+    _hush()
     try:
         client = distributed.Client(address, timeout="10s")
     except (OSError, ValueError, TimeoutError) as error:
@@ -166,6 +171,13 @@ def executor(workers: int, threads: int, scheduler: str | None) -> AbstractConte
     if scheduler is not None:
         return scheduler_at(scheduler)
     return local_workers(workers, threads) if workers else _in_process()
+
+
+def _hush() -> None:
+    """Keep dask from printing what we say in a sentence; the environment can ask for more."""
+    level = os.environ.get(_LOG_LEVEL, "CRITICAL")
+    for name in ("distributed", "distributed.client", "distributed.nanny", "distributed.scheduler"):
+        logging.getLogger(name).setLevel(level)
 
 
 @contextmanager

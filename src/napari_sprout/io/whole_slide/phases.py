@@ -136,8 +136,8 @@ class Phases:
             self._progress(0.05 + 0.88 * done / total, f"{done} of {total} tiles")
         return failed
 
-    def join(self) -> dict[Cell, int]:
-        """Settle the nuclei where tiles meet; return how many each tile has.
+    def join(self) -> None:
+        """Settle the nuclei where tiles meet.
 
         Raises
         ------
@@ -147,15 +147,14 @@ class Phases:
         work = self._work
         waiting = [c for c in work.grid.cells if not record_path(work.folder / JOINED, c).exists()]
         self._each(partial(join_tile, work), waiting, 0.93, "joining tiles")
+
+    def counts(self) -> dict[Cell, int]:
+        """Return how many nuclei each tile has, once they are joined."""
+        work = self._work
         return {cell: record_count(work.folder / JOINED, cell) for cell in work.grid.cells}
 
-    def paint(self, counts: dict[Cell, int]) -> None:
+    def paint(self) -> None:
         """Paint the label image, chunk by chunk.
-
-        Parameters
-        ----------
-        counts
-            How many nuclei each tile has.
 
         Raises
         ------
@@ -168,9 +167,9 @@ class Phases:
                 work.labels, work.grid.shape, work.mpp, chunk=work.grid.chunk, overwrite=True
             )
         before, numbered = 0, {}
-        for cell in work.grid.cells:
+        for cell, count in self.counts().items():
             numbered[cell] = before
-            before += counts[cell]
+            before += count
         near = {
             cell: {c: numbered[c] for c in (cell, *around(cell)) if c in numbered}
             for cell in work.grid.cells

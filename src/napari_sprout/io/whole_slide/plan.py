@@ -20,9 +20,9 @@ from ...errors import ImageError, OutputError
 from ..atomic import replacing
 from ..cohort.summary import SUMMARY
 from ..slides.protocol import Slide
-from ..slides.thumbnail import thumbnail
+from ..slides.reduced import thumbnail
 from .grid import SlideGrid
-from .work import FOLDERS
+from .work import FOLDERS, FOUND, PAINTED
 
 WORK: Final = "work"
 """The folder inside it in which workers leave what they have finished."""
@@ -30,6 +30,8 @@ WORK: Final = "work"
 RUN: Final = "run.json"
 LOCK: Final = ".lock"
 TIME: Final = "seconds"
+COMPLETE: Final = "complete"
+"""The mark that all tiles are joined and painted."""
 LABELS: Final = "labels.ome.zarr"
 CSV, PARQUET, GEOJSON = "nuclei.csv", "nuclei.parquet", "nuclei.geojson"
 THUMBNAIL, DENSITY = "thumbnail.png", "density.png"
@@ -169,9 +171,14 @@ def clear(folder: Path) -> None:
                 path.unlink()
 
 
-def clear_work(folder: Path) -> None:
-    """Delete what workers have left, once the results are there."""
-    shutil.rmtree(folder / WORK, ignore_errors=True)
+def clear_work(work: Path) -> None:
+    """Delete what workers have left and nobody needs again, once the results are there.
+
+    The joined tiles stay: other results can be written from them.
+    """
+    (work / COMPLETE).touch()
+    for name in (FOUND, PAINTED):
+        shutil.rmtree(work / name, ignore_errors=True)
 
 
 def run_facts(

@@ -21,6 +21,7 @@ from .executors import Executor
 from .grid import TILE_UM, SlideGrid
 from .phases import Phases, Told, was_split
 from .plan import (
+    COMPLETE,
     GEOJSON,
     LABELS,
     LOCK,
@@ -162,9 +163,12 @@ def _segment(
         work = _work(order, grid, mpp)
         phases = Phases(work, workers(len(grid.cells)), progress)
         sample = phases.fit(slide, seen)
-        left_out = phases.segment()
-        counts = phases.join()
-        phases.paint(counts)
+        left_out = []
+        if not (work.folder / COMPLETE).exists():
+            left_out = phases.segment()
+            phases.join()
+            phases.paint()
+        counts = phases.counts()
         progress(0.98, "writing")
         summary = write_results(
             work,
@@ -186,7 +190,7 @@ def _segment(
             geojson=order.geojson,
         )
     if not (order.keep_work or left_out):
-        clear_work(folder)
+        clear_work(work.folder)
     progress(1.0, "done")
     return SlideOutcome(summary, False)
 

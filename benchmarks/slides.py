@@ -1,0 +1,203 @@
+"""How long whole slides take, in how much memory, and what cutting them into tiles costs.
+
+python benchmarks/slides.py IMAGE -o docs/slides_measured.md
+
+Slides of several sizes are made of IMAGE, mirrored over islands of tissue, and segmented by
+``napari-sprout slide`` in processes of their own. Then one piece full of tissue is segmented as
+one image and as a slide of tiles, in the same way: the difference is what tiling costs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+from report import processor, replace_results
+
+SIDES = (2000, 5000, 10_000, 20_000)
+SHARE = 0.05
+FULL = 4096
+MAIN = "from napari_sprout.cli.main import main; main()"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Wall-clock and processor time in s, and the most memory of one process and of all, GB."""
+
+    seconds: float
+    processor_seconds: float
+    one: float
+    all: float
+
+
+class Watch:
+    """Watches a process and its children: memory several times a second, time at the end."""
+
+    def __init__(self, process: psutil.Process) -> None:
+        self._process = process
+        self._one = self._all = 0.0
+        self._times: dict[int, float] = {}
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._over.wait(0.1):
+            sizes = []
+            try:
+                family = [self._process, *self._process.children(recursive=True)]
+            except psutil.NoSuchProcess:
+                continue
+            for one in family:
+                try:
+                    sizes.append(one.memory_full_info().uss / 1e9)
+                    times = one.cpu_times()
+                    self._times[one.pid] = times.user + times.system
+                except (psutil.NoSuchProcess, psutil.AccessDenied):
+                    continue
+            self._one = max([self._one, *sizes])
+            self._all = max(self._all, sum(sizes))
+
+    def end(self, seconds: float) -> Measured:
+        """Stop watching a process that has ended after so many seconds."""
+        self._over.set()
+        self._thread.join()
+        return Measured(seconds, sum(self._times.values()), self._one, self._all)
+
+
+def run(*arguments: str) -> Measured:
+    begin = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", MAIN, *arguments])
+    watch = Watch(psutil.Process(process.pid))
+    code = process.wait()
+    measured = watch.end(time.perf_counter() - begin)
+    if code:
+        sys.exit(f"{' '.join(arguments)} ended with {code}")
+    return measured
+
+
+def summary_of(folder: Path, name: str) -> dict:
+    return json.loads((folder / f"{name}.slide" / "summary.json").read_text())
+
+
+def growth(folder: Path, texture: np.ndarray, sides: list[int], workers: int) -> list[str]:
+    from napari_sprout.io.slides.generator import write_synthetic_slide
+
+    lines = [
+        "| slide | tissue, mm2 | tiles with tissue | nuclei | seconds | tiles a second "
+        "| s a mm2 of tissue | GB, largest process | GB, all |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for side in sides:
+        path = folder / f"side_{side}.tif"
+        write_synthetic_slide(path, (side, side), tissue_fraction=SHARE, texture=texture)
+        found = run("slide", str(path), "-o", str(folder), "--workers", str(workers), "-q")
+        summary = summary_of(folder, path.stem)
+        tiles, tissue = summary["tiles"], summary["tissue_mm2"]
+        lines.append(
+            f"| {side} x {side} px | {tissue:.2f} | {tiles['with_tissue']} of {tiles['total']} "
+            f"| {summary['nuclei']} | {found.seconds:.0f} "
+            f"| {tiles['with_tissue'] / found.seconds:.2f} | {found.seconds / tissue:.0f} "
+            f"| {found.one:.2f} | {found.all:.2f} |"
+        )
+        print(lines[-1], flush=True)
+    return lines
+
+
+IMAGE = """
+import sys, numpy as np, torch
+torch.set_num_threads(int(sys.argv[3]))
+from napari_sprout.core.session import Session
+from napari_sprout.core.settings import Settings
+from napari_sprout.io.images import read_image
+from napari_sprout.io.export import Results, export
+session = Session(read_image(sys.argv[1]).rgb, Settings(), mpp=0.25, device="cpu")
+session.finish()
+export(sys.argv[2], "whole", Results(session.labels, session.nuclei, None, 0.25),
+       ("csv", "labels"))
+print(len(session.nuclei))
+"""
+
+
+def overhead(folder: Path, texture: np.ndarray) -> list[str]:
+    """Compare one image with a slide of tiles of the same pixels, one thread each."""
+    import tifffile
+
+    from napari_sprout.core.metrics import evaluate
+    from napari_sprout.io.label_pyramid import LabelPyramid
+    from napari_sprout.io.labels import read_labels
+
+    height, width = texture.shape[:2]
+    extra = [(0, max(FULL - height, 0)), (0, max(FULL - width, 0)), (0, 0)]
+    rgb = np.pad(texture, extra, mode="symmetric")[:FULL, :FULL]
+    path = folder / "full.tif"
+    tifffile.imwrite(path, rgb, tile=(512, 512), compression="zlib", photometric="rgb")
+    begin = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-c", IMAGE, str(path), str(folder), "1"])
+    watch = Watch(psutil.Process(process.pid))
+    if process.wait():
+        sys.exit("the image could not be segmented")
+    whole = watch.end(time.perf_counter() - begin)
+    arguments = ("slide", str(path), "-o", str(folder), "--mpp", "0.25", "-q")
+    tiled = run(*arguments, "--workers", "0")
+    pyramid = LabelPyramid.open(folder / "full.slide" / "labels.ome.zarr")
+    scores = evaluate(
+        np.asarray(pyramid.read(0, 0, 0, FULL, FULL)).astype(np.int32),
+        read_labels(folder / "whole_labels.tif").labels,
+    )
+    lines = [
+        f"{FULL} x {FULL} px full of tissue, one process of one thread:",
+        "",
+        "| | seconds | processor seconds | GB | nuclei |",
+        "|---|---|---|---|---|",
+        f"| one image | {whole.seconds:.0f} | {whole.processor_seconds:.0f} | {whole.one:.2f} "
+        f"| {scores.n_truth} |",
+        f"| tiles | {tiled.seconds:.0f} | {tiled.processor_seconds:.0f} | {tiled.one:.2f} "
+        f"| {scores.n_prediction} |",
+        "",
+        f"Tiles take {100 * (tiled.processor_seconds / whole.processor_seconds - 1):+.0f} % of "
+        f"processor time. AJI of the tiles' labels against the image's: {scores.aji:.3f}, "
+        f"F1 at IoU 0.5: {scores.dq:.3f}.",
+    ]
+    print("\n".join(lines), flush=True)
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("image", type=Path, help="an H&E image at 0.25 um per pixel")
+    parser.add_argument("--sides", type=int, nargs="*", default=list(SIDES))
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="where slides go; a temporary one by default")
+    parser.add_argument("-o", "--output", type=Path, help="Markdown page whose results to replace")
+    arguments = parser.parse_args()
+
+    from napari_sprout.io.images import read_image
+
+    texture = read_image(arguments.image).rgb
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.folder or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        sides = " ".join(map(str, arguments.sides))
+        made_by = (
+            f"Made by `python benchmarks/slides.py {arguments.image} --sides {sides} "
+            f"--workers {arguments.workers}` on {processor()}."
+        )
+        lines = [made_by, "", f"## Slides with {SHARE:.0%} tissue", ""]
+        lines += growth(folder, texture, arguments.sides, arguments.workers)
+        lines += ["", "## What tiling costs", "", *overhead(folder, texture)]
+    if arguments.output:
+        replace_results(arguments.output, "Whole slides, measured", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
