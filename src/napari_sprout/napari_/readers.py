@@ -1,4 +1,4 @@
-"""Files that napari opens through the plugin: images, labels, outlines and projects.
+"""Files that napari opens through the plugin: images, slides, labels, outlines, projects.
 
 Each function is a reader as napari wants it: given a path it returns None for what
 it leaves to others, else a function that is given the path again and returns layers.
@@ -20,12 +20,17 @@ from ..io.geojson import read_geojson
 from ..io.images import read_image
 from ..io.labels import LoadedLabels, read_labels
 from ..io.project import FACTS_NAME, SUFFIX, Project
+from ..io.slides.layers import multiscale
+from ..io.slides.opening import is_slide, open_slide
 
-LayerData = tuple[NDArray[Any], dict[str, Any], str]
+LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[str | Sequence[str]], list[LayerData]]
 
 PROJECT: Final = "napari_sprout_project"
 """Where an image layer's metadata say in which project folder there is work on it."""
+
+SLIDE: Final = "napari_sprout_slide"
+"""Where an image layer's metadata say of which slide it shows all resolutions."""
 
 _EVEN: Final = 0.5
 """Share of neighbouring pixels, not both background, that are equal in a label image."""
@@ -37,7 +42,7 @@ def image_reader(path: str | Sequence[str]) -> Reader | None:
     Parameters
     ----------
     path
-        A TIFF, PNG or JPEG file.
+        A TIFF, PNG or JPEG file. One that is a slide is read as :func:`slide_reader` does.
 
     Returns
     -------
@@ -55,11 +60,45 @@ def image_reader(path: str | Sequence[str]) -> Reader | None:
         return None
     file = Path(path).absolute()
     try:
+        if is_slide(file):
+            return _slide_layer(file)
         image = read_image(file)
     except UnsuitableImageError:
         return _label_reader(file)
     options = image_options(_title(file), image.mpp, file)
     return _giving(image.rgb, options, "image")
+
+
+def slide_reader(path: str | Sequence[str]) -> Reader | None:
+    """Return a reader of a slide, of which only what is in view is read.
+
+    The layer has all its resolutions, and says in its metadata under `SLIDE` which
+    file or folder it shows.
+
+    Parameters
+    ----------
+    path
+        The file of a scanner, a TIFF pyramid, or the folder of an OME-Zarr.
+
+    Returns
+    -------
+    callable or None
+        None for anything but a slide in colour: labels and fluorescence for two.
+
+    Raises
+    ------
+    ImageError
+        If it is damaged or truncated.
+    SproutError
+        If it needs a library of the extra `slides` that is not installed.
+    """
+    if not isinstance(path, str):
+        return None
+    file = Path(path).absolute()
+    try:
+        return _slide_layer(file) if is_slide(file) else None
+    except UnsuitableImageError:
+        return None
 
 
 def outline_reader(path: str | Sequence[str]) -> Reader | None:
@@ -173,7 +212,17 @@ def _is_label_image(loaded: LoadedLabels) -> bool:
     return bool(equal > _EVEN * np.count_nonzero(inside))
 
 
-def _giving(data: NDArray[Any], options: dict[str, Any], kind: str) -> Reader:
+def _slide_layer(file: Path) -> Reader:
+    slide = open_slide(file)
+    options = image_options(_title(file), slide.mpp, file)
+    options["metadata"][SLIDE] = str(file)
+    levels = multiscale(slide)
+    slide.close()
+    several = len(levels) > 1
+    return _giving(levels if several else levels[0], options | {"multiscale": several}, "image")
+
+
+def _giving(data: Any, options: dict[str, Any], kind: str) -> Reader:
     return lambda path: [(data, options, kind)]
 
 

@@ -88,6 +88,12 @@ def _open_file(path: Path, mpp: float | None) -> Slide:
         return _open_tiff(path, mpp)
     if _may_be_scanner(path, start) and scanner_of(path) is not None:
         return ScannerSlide(path, mpp)
+    if path.suffix.lower() in SCANNER_SUFFIXES:
+        # Of some scanners the file itself is a mere picture of the label.
+        raise ImageError(
+            f"'{path}' is no slide that can be read; if other files or a folder belong to it, copy "
+            "them beside it, otherwise export it again."
+        )
     if start.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
         return PlainSlide(path, mpp)
     what = "is not a slide or an image that can be read" if start else "is empty"
@@ -120,9 +126,9 @@ def _is_plain(path: Path, file: tifffile.TiffFile) -> bool:
 def is_slide(path: str | Path) -> bool:
     """Tell whether a file is meant to be read as a slide: in parts, at several resolutions.
 
-    It is if it has several resolutions, is of a scanner's format, or is too large to be
-    held in memory as an ordinary image. Little is read; of a file that is missing
-    or damaged too far to tell, the answer is False.
+    It is if it has several resolutions, is of a scanner's format or bears the name of one,
+    or is too large to be held in memory as an ordinary image. Little is read; of a file
+    that is missing or damaged too far to tell, the answer is False.
 
     Parameters
     ----------
@@ -132,13 +138,14 @@ def is_slide(path: str | Path) -> bool:
     path = Path(path)
     try:
         if path.is_dir():
+            # Another's OME-Zarr may hold labels or fluorescence.
             return is_rgb_image(path) if is_zarr(path) else _holds_dicom(path)
         start = _start_of(path)
         if start.startswith(TIFF_SIGNATURES):
             return _is_tiff_slide(path)
-        if not _may_be_scanner(path, start):
-            return False
-        return not _installed() or scanner_of(path) is not None
+        if start[128:] == _DICOM_SIGNATURE:
+            return not _installed() or scanner_of(path) is not None
+        return path.suffix.lower() in SCANNER_SUFFIXES
     except Exception:
         return False
 
