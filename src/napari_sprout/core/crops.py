@@ -51,12 +51,21 @@ def subtract(box: Box, mask: Mask, others: Iterable[tuple[Box, Mask]]) -> Mask:
     """Return a copy of a crop's mask without the pixels of other crops."""
     left = mask.copy()
     for other, theirs in others:
-        y0, x0 = max(box[0], other[0]), max(box[1], other[1])
-        y1, x1 = min(box[2], other[2]), min(box[3], other[3])
-        if y0 < y1 and x0 < x1:
-            shared = theirs[slices(within((y0, x0, y1, x1), other))]
-            left[slices(within((y0, x0, y1, x1), box))] &= ~shared
+        if meet(box, other):
+            both = common(box, other)
+            left[slices(within(both, box))] &= ~theirs[slices(within(both, other))]
     return left
+
+
+def meet(box: Box, other: Box) -> bool:
+    """Whether two boxes share a pixel."""
+    return box[0] < other[2] and other[0] < box[2] and box[1] < other[3] and other[1] < box[3]
+
+
+def common(box: Box, other: Box) -> Box:
+    """Return the box of the pixels that two boxes share; they must :func:`meet`."""
+    y0, x0 = max(box[0], other[0]), max(box[1], other[1])
+    return y0, x0, min(box[2], other[2]), min(box[3], other[3])
 
 
 def within(box: Box, outer: Box) -> Box:

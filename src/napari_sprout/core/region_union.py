@@ -23,7 +23,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .crops import Mask, slices, subtract, tight, within
+from .crops import Mask, common, meet, slices, subtract, tight, within
 from .instances import Box, Nucleus
 from .labels import largest_piece
 from .seams import SAME, holds, remeasured
@@ -154,7 +154,7 @@ class RegionUnion:
         low, high = found.boxes[:, :2], found.boxes[:, 2:]
         reach = np.zeros(len(found), bool)
         for other, box in enumerate(self.boxes):
-            if other != index and _meet(box, found.box):
+            if other != index and meet(box, found.box):
                 reach |= ((low < box[2:]) & (high > box[:2])).all(axis=1)
         cut = _cut(found, self._shape)
         for i in np.flatnonzero(reach).tolist():
@@ -231,10 +231,9 @@ def _foreign(
 
 
 def _reaches(one: _Contested, box: Box) -> bool:
-    if not _meet(one.box, box):
+    if not meet(one.box, box):
         return False
-    y0, x0, y1, x1 = within(box, one.box)
-    return bool(one.mask[max(y0, 0) : y1, max(x0, 0) : x1].any())
+    return bool(one.mask[slices(within(common(one.box, box), one.box))].any())
 
 
 class _Neighbours:
@@ -252,7 +251,7 @@ class _Neighbours:
             other.key: other
             for place in _bins(one.box)
             for other in self._bins.get(place, ())
-            if other.key[0] != one.key[0] and _meet(other.box, one.box)
+            if other.key[0] != one.key[0] and meet(other.box, one.box)
         }
         return [found[key] for key in sorted(found)]
 
@@ -263,14 +262,9 @@ def _bins(box: Box) -> Iterator[tuple[int, int]]:
             yield row, column
 
 
-def _meet(a: Box, b: Box) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
-
-
 def _shared(one: _Contested, other: _Contested) -> float:
     """Return the common pixels of two masks as a share of the smaller one."""
-    a, b = one.box, other.box
-    both = (max(a[0], b[0]), max(a[1], b[1]), min(a[2], b[2]), min(a[3], b[3]))
+    both = common(one.box, other.box)
     parts = [item.mask[slices(within(both, item.box))] for item in (one, other)]
     areas = [int(np.count_nonzero(item.mask)) for item in (one, other)]
     return int(np.count_nonzero(parts[0] & parts[1])) / max(min(areas), 1)

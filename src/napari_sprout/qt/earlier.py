@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -13,8 +12,9 @@ import numpy as np
 from napari.layers import Image
 
 from ..errors import ImageError, ProjectError
-from ..io.project import FACTS_NAME, JOURNAL_NAME, SUFFIX
+from ..io.project import FACTS_NAME
 from ..io.project_file import ImageFacts, read_facts
+from ..io.project_folders import is_project, last_changed, projects_at, projects_inside
 from ..io.project_image import pixel_hash
 from ..napari_.image_layer import rgb_of
 from ..napari_.readers import PROJECT
@@ -55,7 +55,7 @@ class Found:
         same = [folder for folder, facts in known if facts.pixel_sha256 == pixels]
         named = [folder for folder, _ in self.named]
         fitting = same or named or list(self.damaged)
-        return max(fitting, key=_changed, default=None)
+        return max(fitting, key=last_changed, default=None)
 
 
 def earlier_work(layer: Image) -> Path | None:
@@ -65,7 +65,7 @@ def earlier_work(layer: Image) -> Path | None:
     there is work on it, is found here for small images alone: see :class:`PixelSearch`.
     """
     project = layer.metadata.get(PROJECT)
-    if isinstance(project, str) and _is_project(Path(project)):
+    if isinstance(project, str) and is_project(Path(project)):
         return Path(project)
     found = look_up(layer)
     return found.best(_hash_of(layer) if found.others and _size(layer) <= AT_ONCE else None)
@@ -78,7 +78,9 @@ def look_up(layer: Image) -> Found:
     others: list[tuple[Path, ImageFacts]] = []
     damaged: list[Path] = []
     # Preferences may have changed since.
-    usual = [] if file is None else [one for base in project_bases(file) for one in _made(base)]
+    usual = (
+        [] if file is None else [one for base in project_bases(file) for one in projects_at(base)]
+    )
     for folder in dict.fromkeys((*usual, *_unfiled())):
         try:
             facts = read_facts(folder / FACTS_NAME).image
@@ -145,37 +147,10 @@ class PixelSearch:
         submit.retire()
 
 
-def _made(base: Path) -> Iterator[Path]:
-    """Yield the projects NAME.sprout, NAME-2.sprout and so on; some may have been deleted."""
-    stem = re.escape(base.name.removesuffix(SUFFIX))
-    ours = re.compile(rf"{stem}(-\d+)?{re.escape(SUFFIX)}")
-    yield from (one for one in _inside(base.parent) if ours.fullmatch(one.name))
-
-
 def _unfiled() -> Iterator[Path]:
     """Yield the projects of images whose pixels were in no file of the person's."""
     for place in unfiled_places():
-        yield from (one for one in _inside(place) if one.name.startswith(UNFILED))
-
-
-def _inside(place: Path) -> Iterator[Path]:
-    try:
-        found = sorted(place.iterdir())
-    except OSError:
-        return
-    yield from (one for one in found if one.suffix == SUFFIX and _is_project(one))
-
-
-def _is_project(folder: Path) -> bool:
-    return (folder / FACTS_NAME).is_file() and (folder / JOURNAL_NAME).is_file()
-
-
-def _changed(folder: Path) -> tuple[int, str]:
-    """Return when a project was last worked on."""
-    try:
-        return (folder / JOURNAL_NAME).stat().st_mtime_ns, folder.name
-    except OSError:
-        return 0, folder.name
+        yield from (one for one in projects_inside(place) if one.name.startswith(UNFILED))
 
 
 def _shape(layer: Image) -> tuple[int, int]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator
-from itertools import count
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +19,7 @@ from ..io.embeddings import EmbeddingCache
 from ..io.images import LoadedImage, read_image
 from ..io.overlay import write_png
 from ..io.project import FACTS_NAME, JOURNAL_NAME, SUFFIX, Project, default_folder
+from ..io.project_folders import numbered
 from ..io.project_image import pixel_hash
 from ..napari_.image_layer import rgb_of
 from ..napari_.readers import image_options
@@ -118,7 +118,7 @@ def new_project(layer: Image, mpp: float | None, settings: Settings) -> Project:
     image = _loaded(layer, mpp)
     base = base_folder(image.path)
     make_folder(base.parent)
-    free = next(folder for folder in _numbered(base) if not folder.exists())
+    free = next(folder for folder in numbered(base) if not folder.exists())
     return Project.create(free, image, settings, mpp)
 
 
@@ -188,11 +188,3 @@ def make_folder(folder: Path) -> None:
             f"The folder '{folder}' cannot be made ({error.strerror}); make room or allow writing "
             "there."
         ) from error
-
-
-def _numbered(base: Path) -> Iterator[Path]:
-    """Yield NAME.sprout, NAME-2.sprout, NAME-3.sprout and so on."""
-    yield base
-    stem = base.name.removesuffix(SUFFIX)
-    for number in count(2):
-        yield base.with_name(f"{stem}-{number}{SUFFIX}")
