@@ -26,12 +26,19 @@ class FakeSegmenter:
     weights_sha256 = "f" * 64
     device = torch.device("cpu")
 
-    def __init__(self, radius: float = 13.0) -> None:
+    def __init__(self, radius: float = 13.0, batch: int = 1) -> None:
         self.radius = radius
+        self.batch = batch
+        self.batches: list[int] = []
         self.encoded = 0
         self.decoded = 0
         self.on_encode: Callable[[], None] | None = None
         self.on_decode: Callable[[], None] | None = None
+
+    def encode_batch(self, tiles: NDArray[np.uint8]) -> Tensor:
+        """Return (n, 3, 64, 64): each tile's :meth:`encode`."""
+        self.batches.append(len(tiles))
+        return torch.stack([self.encode(tile) for tile in tiles])
 
     def encode(self, tile: NDArray[np.uint8]) -> Tensor:
         """Return (3, 64, 64): the optical density of each token's mean colour."""

@@ -25,13 +25,14 @@ class Numbered:
     """An encoder whose n-th tile has the value n everywhere."""
 
     name = "numbered"
+    batch = 1
 
     def __init__(self):
         self.count = -1
 
-    def encode(self, tile):
+    def encode_batch(self, tiles):
         self.count += 1
-        return torch.full((2, 64, 64), float(self.count))
+        return torch.full((1, 2, 64, 64), float(self.count))
 
 
 def test_a_tile_is_encoded_only_when_asked_for_and_only_once(fake):
@@ -53,6 +54,7 @@ def test_the_encoder_is_not_even_fetched_before_a_tile_needs_it():
     grid = TileGrid.over(SHAPE, 128, 0.5)
     known = {i: torch.zeros(3, 64, 64) for i in range(len(grid.origins))}
     tiles = TileEmbeddings(grid, random_image(), never, known)
+    assert list(tiles.fill(range(len(grid.origins)))) == []
     stitch(tiles, range(len(grid.origins)))
 
 
@@ -67,6 +69,42 @@ def test_a_tile_sees_its_own_part_of_the_image(fake):
     tiles, _ = embeddings(fake)
     part = tiles.grid.cut(random_image(), 5)
     np.testing.assert_array_equal(tiles[5].numpy(), fake.encode(part).numpy())
+
+
+@pytest.mark.parametrize(
+    ("batch", "batches", "told"),
+    [
+        (1, [1] * 7, [1, 2, 3, 4, 5, 6, 7]),
+        (3, [3, 3, 1], [1, 4, 7]),
+        (100, [7], [1]),
+    ],
+)
+def test_missing_tiles_are_encoded_in_batches_and_told_of_before_each(fake, batch, batches, told):
+    tiles, known = embeddings(fake)
+    fake.batch = batch
+    there = tiles[4]
+    alone = {index: tiles[index] for index in (0, 7)}
+    del known[0], known[7]
+    fake.batches.clear()
+    wanted = [5, 0, 1, 4, 2, 3, 6, 7]
+    assert list(tiles.fill(wanted)) == told
+    assert fake.batches == batches
+    assert set(known) == set(wanted)
+    assert tiles[4] is there
+    for index, embedding in alone.items():
+        assert torch.equal(tiles[index], embedding)
+    assert list(tiles.fill(wanted)) == []
+
+
+def test_filling_that_is_left_goes_on_where_it_was(fake):
+    tiles, known = embeddings(fake)
+    fake.batch = 2
+    filling = tiles.fill(range(5))
+    assert [next(filling), next(filling)] == [0, 2]
+    filling.close()
+    assert set(known) == {0, 1}
+    assert list(tiles.fill(range(5))) == [2, 4]
+    assert fake.encoded == 5
 
 
 @pytest.mark.parametrize("overlap", OVERLAPS)

@@ -138,10 +138,11 @@ class Recorder:
     def __init__(self, segmenter) -> None:
         self.segmenter = segmenter
         self.device = segmenter.device
+        self.batch = segmenter.batch
         self.batches: list[PromptBatch] = []
 
-    def encode(self, tile):
-        return self.segmenter.encode(tile)
+    def encode_batch(self, tiles):
+        return self.segmenter.encode_batch(tiles)
 
     def decode(self, embedding, prompts, side) -> MaskBatch:
         self.batches.append(prompts)
@@ -241,9 +242,10 @@ class TwoPieces:
     """Answers every prompt with a piece under the point and a larger one apart from it."""
 
     device = torch.device("cpu")
+    batch = 1
 
-    def encode(self, tile):
-        return torch.zeros(1, 64, 64)
+    def encode_batch(self, tiles):
+        return torch.zeros(len(tiles), 1, 64, 64)
 
     def decode(self, embedding, prompts, side) -> MaskBatch:
         size = prompts.window * 4

@@ -42,7 +42,7 @@ def encoder() -> ImageEncoder:
 @pytest.fixture(scope="module")
 def frame() -> torch.Tensor:
     torch.manual_seed(2)
-    return torch.randint(0, 256, (FRAME, FRAME, 3), dtype=torch.uint8)
+    return torch.randint(0, 256, (1, FRAME, FRAME, 3), dtype=torch.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -61,28 +61,28 @@ def compiled(encoder) -> nn.Module:
 def test_openvino_computes_the_same(compiled, frame, expected):
     assert isinstance(compiled, OpenVinoEncoder)
     found = compiled(frame)
-    assert found.shape == expected.shape == (256, 64, 64)
+    assert found.shape == expected.shape == (1, 256, 64, 64)
     assert found.dtype == torch.float32
     assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
     # However its rows lie in memory.
-    assert torch.equal(compiled(frame.permute(2, 0, 1).contiguous().permute(1, 2, 0)), found)
+    assert torch.equal(compiled(frame.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)), found)
 
 
 @torch.inference_mode()
 def test_answers_are_kept_when_the_next_tile_is_asked_for(compiled, frame):
     first = compiled(frame)
     kept = first.clone()
-    assert not torch.equal(compiled(frame.flip(1)), kept)
+    assert not torch.equal(compiled(frame.flip(2)), kept)
     assert torch.equal(first, kept)
 
 
 @torch.inference_mode()
 def test_several_threads_may_ask_and_nobody_waits_for_the_interpreter(compiled, frame):
     """The window's thread must go on while a tile is encoded in another."""
-    alone = compiled(frame), compiled(frame.flip(1))
+    alone = compiled(frame), compiled(frame.flip(2))
     ticks = []
     with ThreadPoolExecutor(2) as pool:
-        asked = [pool.submit(compiled, frame if i % 2 == 0 else frame.flip(1)) for i in range(4)]
+        asked = [pool.submit(compiled, frame if i % 2 == 0 else frame.flip(2)) for i in range(4)]
         while not all(one.done() for one in asked):
             ticks.append(time.monotonic())
             time.sleep(0.005)

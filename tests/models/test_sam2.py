@@ -86,6 +86,12 @@ def prompts_of(reference, window: int = EMBEDDING, kind: str = "points"):
     )
 
 
+def test_several_tiles_at_once_are_encoded_as_each_alone(segmenter, tile, embedding):
+    found = segmenter.encode_batch(np.stack([tile, tile[::-1]]))
+    assert torch.allclose(found[0], embedding, atol=1e-4)
+    assert torch.allclose(found[1], segmenter.encode(tile[::-1]), atol=1e-4)
+
+
 def test_there_are_four_sizes():
     assert {one.architecture for one in HIERAS} == sam2.ARCHITECTURES.keys()
 

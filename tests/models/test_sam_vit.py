@@ -112,6 +112,13 @@ def test_lean_attention_is_segment_anythings(segmenter, theirs, monkeypatch):
         assert (found - expected).abs().max() < 1e-4 * expected.abs().max()
 
 
+def test_several_tiles_at_once_are_encoded_as_each_alone(segmenter):
+    tiles = np.stack([made_up_image(SIDE), made_up_image(SIDE)[::-1]])
+    alone = torch.stack([segmenter.encode(tile) for tile in tiles])
+    assert torch.allclose(segmenter.encode_batch(tiles), alone, atol=1e-4)
+    assert not torch.allclose(*alone, atol=0.1)
+
+
 @torch.inference_mode()
 def test_encoding_a_tile_and_decoding_on_the_whole_of_it_equal_their_predictor(segmenter, theirs):
     tile = made_up_image(SIDE)

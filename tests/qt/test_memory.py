@@ -20,20 +20,22 @@ FULL = "CUDA out of memory. Tried to allocate 2.00 GiB"
 
 
 class SmallCard:
-    """A card on which tiles fit up to `tiles` of them, and prompts up to `prompts` at once.
+    """A card with room for so many tiles, so many tiles at once, and so many prompts at once.
 
     It computes on the processor: no card is needed to test a card that is full.
     """
 
-    def __init__(self, inner: Any, prompts: int, tiles: int = 10**6) -> None:
-        self.inner, self.prompts, self.tiles = inner, prompts, tiles
+    def __init__(
+        self, inner: Any, prompts: int, tiles: int = 10**6, at_once: int = 10**6, batch: int = 1
+    ) -> None:
+        self.inner, self.prompts, self.tiles, self.at_once = inner, prompts, tiles, at_once
         self.name, self.weights_sha256 = inner.name, inner.weights_sha256
-        self.device = torch.device("cpu")
+        self.device, self.batch = torch.device("cpu"), batch
 
-    def encode(self, tile: Any) -> Any:
-        if self.inner.encoded >= self.tiles:
+    def encode_batch(self, tiles: Any) -> Any:
+        if self.inner.encoded + len(tiles) > self.tiles or len(tiles) > self.at_once:
             raise torch.OutOfMemoryError(FULL)
-        return self.inner.encode(tile)
+        return self.inner.encode_batch(tiles)
 
     def decode(self, embedding: Any, prompts: PromptBatch, side: int) -> MaskBatch:
         if len(prompts) > self.prompts:
@@ -110,11 +112,26 @@ def test_batches_are_halved_until_they_fit_and_each_step_is_said(
     ]
 
 
+def test_tiles_are_encoded_in_halves_until_they_fit_and_then_so_many_at_once(
+    fake_type: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = Bench(monkeypatch, fake_type, prompts=5, at_once=2, batch=7)
+    tiles = np.random.default_rng(0).integers(0, 256, (7, 64, 64, 3), dtype=np.uint8)
+    assert bench.segmenter.batch == 7
+    expected = fake_type().encode_batch(tiles)
+    for _ in range(2):
+        assert torch.equal(bench.segmenter.encode_batch(tiles[:5]), expected[:5])
+        assert bench.segmenter.batch == 2
+        assert torch.equal(bench.segmenter.encode_batch(tiles), expected)
+    assert bench.loaded == ["cuda"]
+    assert "2 tiles are encoded at once from now on, not 5." in bench.said[0]
+
+
 def test_other_errors_pass(fake_type: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bench = Bench(monkeypatch, fake_type, prompts=5)
     model = bench.segmenter
     with pytest.raises(ValueError, match="reshape"):
-        model.encode(np.zeros((100, 100, 3), np.uint8))
+        model.encode_batch(np.zeros((1, 100, 100, 3), np.uint8))
     assert bench.said == []
 
 

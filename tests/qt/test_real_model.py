@@ -28,13 +28,14 @@ class EncodesOnce:
     def __init__(self) -> None:
         self._model = load_segmenter(device="cpu")
         self.name, self.weights_sha256 = self._model.name, self._model.weights_sha256
-        self.device = self._model.device
+        self.device, self.batch = self._model.device, self._model.batch
         self._seen: dict[bytes, Tensor] = {}
 
-    def encode(self, tile: NDArray[np.uint8]) -> Tensor:
+    def encode_batch(self, tiles: NDArray[np.uint8]) -> Tensor:
+        (tile,) = tiles
         key = tile.tobytes()
         if key not in self._seen:
-            self._seen[key] = self._model.encode(tile)
+            self._seen[key] = self._model.encode_batch(tiles)
         return self._seen[key]
 
     def decode(self, embedding: Tensor, prompts: PromptBatch, side: int) -> MaskBatch:

@@ -7,7 +7,7 @@ encoder sees smaller patches, of which only the stitched map is kept.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -96,8 +96,29 @@ class TileEmbeddings:
     def __getitem__(self, index: int) -> Tensor:
         """Return tile `index`'s (d, 64, 64) embedding."""
         if index not in self._known:
-            self._known[index] = self._encoder().encode(self.grid.cut(self._image, index))
+            self._encode(self._encoder(), (index,))
         return self._known[index]
+
+    def fill(self, wanted: Sequence[int]) -> Generator[int, None, None]:
+        """Make the embeddings that are missing, and yield before every batch how many are there.
+
+        Parameters
+        ----------
+        wanted
+            The tiles to encode.
+        """
+        encoder: TileEncoder | None = None
+        missing = [index for index in wanted if index not in self._known]
+        while missing:
+            yield len(wanted) - len(missing)
+            encoder = encoder or self._encoder()
+            part = missing[: encoder.batch]
+            self._encode(encoder, part)
+            missing = missing[len(part) :]
+
+    def _encode(self, encoder: TileEncoder, indices: Sequence[int]) -> None:
+        tiles = np.stack([self.grid.cut(self._image, index) for index in indices])
+        self._known.update(zip(indices, encoder.encode_batch(tiles), strict=True))
 
 
 def stitch(tiles: TileEmbeddings, indices: Iterable[int]) -> Tensor:

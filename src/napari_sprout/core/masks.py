@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from ..models.frame import EMBEDDING
 from ..models.protocols import MaskBatch, PromptableSegmenter
+from ..models.transfer import moved
 from .crops import tight
 from .features import TileEmbeddings
 from .instances import Candidate
@@ -41,23 +42,30 @@ ANSWERS: Final = 5
 USUAL_ANSWER: Final = {"single": 0, "mean": MEAN_ANSWER}
 """By the setting ``multimask``, where it does not depend on the prompt."""
 
+_CPU: Final = torch.device("cpu")
+
 STABILITY_OFFSET: Final = 1.0
 """Logits by which the threshold is moved up and down, as in segment-anything."""
 
 
 def _answers(answer: MaskBatch, multimask: str, prompts: PointPrompts) -> tuple[Tensor, Tensor]:
     """Choose one of SAM's answers a prompt: (n, s, s) logits and (n,) predicted IoU."""
-    chosen = [prompts.answers.get(ident) for ident in prompts.ids.tolist()]
-    usual = USUAL_ANSWER.get(multimask, 0)
+    chosen = [prompts.answers.get(ident, -1) for ident in prompts.ids.tolist()]
+    usual = USUAL_ANSWER.get(multimask)
+    if usual is not None and max(chosen) < 0:
+        return _one_answer(answer.logits, usual), _one_answer(answer.iou, usual)
     device = answer.iou.device
-    taken = torch.tensor([usual if one is None else one for one in chosen], device=device)
-    if multimask == "best":
-        unchosen = torch.tensor([one is None for one in chosen], device=device)
-        taken = torch.where(unchosen, answer.iou[:, 1:].argmax(1) + 1, taken)
+    taken = torch.tensor(chosen, device=device)
+    other = answer.iou[:, 1:].argmax(1) + 1 if usual is None else torch.full_like(taken, usual)
+    taken = torch.where(taken < 0, other, taken)
     logits = torch.cat([answer.logits, answer.logits.mean(1, keepdim=True)], dim=1)
     iou = torch.cat([answer.iou, answer.iou.mean(1, keepdim=True)], dim=1)
     rows = torch.arange(len(prompts), device=device)
     return logits[rows, taken], iou[rows, taken]
+
+
+def _one_answer(answers: Tensor, number: int) -> Tensor:
+    return answers.mean(1) if number == MEAN_ANSWER else answers[:, number]
 
 
 def stability(logits: Tensor) -> Tensor:
@@ -230,8 +238,8 @@ class TileDecoder:
         resized = functional.interpolate(
             logits[:, None], (size, size), mode="bilinear", align_corners=False
         )
-        masks = (resized[:, 0] > 0).cpu().numpy()
-        stable = stability(resized[:, 0]).tolist()
+        found_there = resized[:, 0] > 0, stability(resized[:, 0]), iou
+        masks, stable, scores = (part.numpy() for part in moved(found_there, _CPU))
         origins = batch.origins.numpy()
         corners = origins * grid.token + np.asarray(origin)
         local = np.clip(np.rint(prompts.points - corners).astype(int), 0, size - 1)
@@ -243,7 +251,12 @@ class TileDecoder:
                 continue
             piece = _component(_without_spikes(piece, self._radius), *local[i])
             candidate = _candidate(
-                int(prompts.ids[i]), piece, corners[i], float(iou[i]), stable[i], self._haematoxylin
+                int(prompts.ids[i]),
+                piece,
+                corners[i],
+                float(scores[i]),
+                float(stable[i]),
+                self._haematoxylin,
             )
             if candidate is not None:
                 found.append(candidate)

@@ -194,10 +194,9 @@ def make_encoding(context: Context) -> Generator[Units, None, Encoded]:
 def _encode_tiles(
     tiles: features.TileEmbeddings, wanted: tuple[int, ...], before: int
 ) -> Generator[Units, None, None]:
-    """Encode tiles one by one, after so many units of other work."""
-    for done, index in enumerate(wanted):
+    """Encode tiles, as many at once as suits the device, after so many units of other work."""
+    for done in tiles.fill(wanted):
         yield before + done, before + len(wanted)
-        _ = tiles[index]
 
 
 def make_prototypes(context: Context) -> Generator[Units, None, Prototypes]:

@@ -11,12 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ImageError, WeightsError
+from ..errors import WeightsError
 from .checksum import file_sha256
 from .memory import fitting_batch
 from .registry import TIMM, TOKENS, Model, model
 from .state import read_state
 from .store import expected_sha256, locate
+from .transfer import frames
 from .weights import resolve_device
 
 BATCHES: Final = {"cpu": 8, "mps": 8}
@@ -101,21 +102,12 @@ class TimmEncoder:
         ImageError
             If the patches are no square RGB images.
         """
-        if tiles.ndim != 4 or tiles.shape[3] != 3 or tiles.shape[1] != tiles.shape[2]:
-            raise ImageError(f"Patches must be square RGB images, not of shape {tiles.shape}.")
         side = self.tokens * self.patch
-        frames = np.stack([_resized(tile, side) for tile in tiles])
-        pixels = torch.from_numpy(frames).to(self.device).permute(0, 3, 1, 2).float() / 255
+        sized = frames(tiles, side, self.device, cv2.INTER_CUBIC, cv2.INTER_AREA)
+        pixels = sized.permute(0, 3, 1, 2).float() / 255
         found: Tensor = self._network.forward_features((pixels - self._mean) / self._std)
         grid = found[:, self._prefix :].transpose(1, 2)
         return grid.reshape(len(tiles), self.dimension, self.tokens, self.tokens).contiguous()
-
-
-def _resized(tile: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    if tile.shape[0] == side:
-        return tile
-    how = cv2.INTER_AREA if side < tile.shape[0] else cv2.INTER_CUBIC
-    return np.asarray(cv2.resize(tile, (side, side), interpolation=how), dtype=np.uint8)
 
 
 def load_encoder(

@@ -25,12 +25,12 @@ PIXEL_STD = (58.395, 57.12, 57.375)
 
 
 class FromFrame(nn.Module):
-    """An image encoder that is given a frame as it is.
+    """An image encoder that is given frames as they are.
 
     Parameters
     ----------
     encoder
-        (1, 3, 1024, 1024) normalised pixels -> (1, c, 64, 64).
+        (n, 3, 1024, 1024) normalised pixels -> (n, c, 64, 64).
     """
 
     mean: Tensor
@@ -42,12 +42,12 @@ class FromFrame(nn.Module):
         self.register_buffer("mean", torch.tensor(PIXEL_MEAN), persistent=False)
         self.register_buffer("std", torch.tensor(PIXEL_STD), persistent=False)
 
-    def forward(self, frame: Tensor) -> Tensor:
-        """Encode (1024, 1024, 3) uint8 RGB to (c, 64, 64)."""
-        # Channels last in memory, as the image's are.
-        pixels = frame.float().sub_(self.mean).div_(self.std).permute(2, 0, 1)
-        embedding: Tensor = self.encoder(pixels[None])[0]
-        return embedding.contiguous()
+    def forward(self, frames: Tensor) -> Tensor:
+        """Encode (n, 1024, 1024, 3) uint8 RGB to (n, c, 64, 64)."""
+        # Channels last in memory, as the images' are.
+        pixels = frames.float().sub_(self.mean).div_(self.std).permute(0, 3, 1, 2)
+        embeddings: Tensor = self.encoder(pixels)
+        return embeddings.contiguous()
 
 
 def to_frame_xy(points_yx: Tensor, side: int) -> Tensor:

@@ -32,7 +32,7 @@ def fuse(encoder: nn.Module, device: torch.device) -> nn.Module:
     Returns
     -------
     nn.Module
-        (1024, 1024, 3) uint8 RGB on that device -> (256, 64, 64).
+        (n, 1024, 1024, 3) uint8 RGB on that device -> (n, 256, 64, 64).
     """
     _merge_norms(encoder)
     if device.type != "cpu":

@@ -37,6 +37,10 @@ _FRAME_VALUES: Final[Mapping[str, int]] = MappingProxyType(
     }
 )
 """Tokens by channels where a segmenter's image encoder is widest; MobileSAM's was measured."""
+_TILE: Final = 170_000_000
+"""Bytes of a tile at work in MobileSAM's image encoder as torch runs it, as measured."""
+_MOST_TILES: Final[Mapping[str, int]] = MappingProxyType({"cpu": 1, "mps": 4, "cuda": 8})
+"""At once: a processor gains nothing by more; between two batches a run can be stopped."""
 _DETAILS: Final = 110
 """Bytes a working pixel of SAM 2's details: 768 values a token of 7 px, in 1.8 tiles each."""
 _MAP: Final = 8
@@ -117,6 +121,26 @@ def fitting_batch(dimension: int, tokens: int, device: torch.device, most: int =
     """
     room = _SHARE * free(device) / patch_bytes(dimension, tokens)
     return max(1, min(int(room), most or _MOST_PATCHES, _MOST_PATCHES))
+
+
+def fitting_tiles(architecture: str, device: torch.device) -> int:
+    """Return how many tiles a SAM variant should encode at once.
+
+    Parameters
+    ----------
+    architecture
+        Of the variant, as in the registry.
+    device
+        Where they are encoded.
+
+    Returns
+    -------
+    int
+        1 to 8: as many as fit into a quarter of what is free; 1 on a processor.
+    """
+    values = _FRAME_VALUES.get(architecture)
+    each = _FLOAT * _LIVE * values if values else _TILE
+    return max(1, min(int(_SHARE * free(device) / each), _MOST_TILES.get(device.type, 1)))
 
 
 def free(device: torch.device) -> int:

@@ -57,8 +57,11 @@ class OpenVinoEncoder(nn.Module):
         compiled = openvino.Core().compile_model(self._graph, "CPU", _options(self._threads))
         self._request = compiled.create_infer_request()
 
-    def forward(self, frame: Tensor) -> Tensor:
-        """Encode (1024, 1024, 3) uint8 RGB to (256, 64, 64)."""
+    def forward(self, frames: Tensor) -> Tensor:
+        """Encode (n, 1024, 1024, 3) uint8 RGB to (n, 256, 64, 64), one after another."""
+        return torch.stack([self._encoded(frame) for frame in frames])
+
+    def _encoded(self, frame: Tensor) -> Tensor:
         # A request holds one question at a time.
         with self._lock:
             if torch.get_num_threads() != self._threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .frame import EMBEDDING
+from .transfer import moved
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +59,14 @@ class PromptBatch:
             None if self.boxes is None else self.boxes[rows],
         )
 
+    def to(self, device: torch.device) -> PromptBatch:
+        """Return the prompts on another device."""
+        given = {
+            name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)
+        }
+        there = moved(list(given.values()), device)
+        return dataclasses.replace(self, **dict(zip(given, there, strict=True)))
+
 
 @dataclass(frozen=True, eq=False)
 class MaskBatch:
@@ -75,14 +85,27 @@ class MaskBatch:
     iou: Tensor
 
 
-@runtime_checkable
-class FeatureEncoder(Protocol):
-    """Turns patches into grids of features."""
+class TileEncoder(Protocol):
+    """Turns square images into grids of features."""
 
     @property
     def name(self) -> str:
         """Short name, as in the settings."""
         ...
+
+    @property
+    def batch(self) -> int:
+        """How many images may be encoded at once."""
+        ...
+
+    def encode_batch(self, tiles: NDArray[np.uint8]) -> Tensor:
+        """Encode n square RGB images (n, side, side, 3) to (n, d, t, t) float32 features."""
+        ...
+
+
+@runtime_checkable
+class FeatureEncoder(TileEncoder, Protocol):
+    """Turns patches into grids of features."""
 
     @property
     def weights_sha256(self) -> str:
@@ -97,28 +120,6 @@ class FeatureEncoder(Protocol):
     @property
     def tokens(self) -> int:
         """Features a side of a patch."""
-        ...
-
-    @property
-    def batch(self) -> int:
-        """How many patches may be encoded at once."""
-        ...
-
-    def encode_batch(self, tiles: NDArray[np.uint8]) -> Tensor:
-        """Encode n square RGB patches (n, side, side, 3) to (n, d, t, t) float32 features."""
-        ...
-
-
-class TileEncoder(Protocol):
-    """Turns a tile into a grid of features."""
-
-    @property
-    def name(self) -> str:
-        """Short name, as in the settings."""
-        ...
-
-    def encode(self, tile: NDArray[np.uint8]) -> Tensor:
-        """Encode one square RGB tile (side, side, 3) to (d, t, t) features."""
         ...
 
 

@@ -9,6 +9,7 @@ import torch
 
 from ..errors import SettingsError, WeightsError
 from .checksum import file_sha256
+from .memory import fitting_tiles
 from .registry import model, models
 from .state import read_state
 from .store import expected_sha256, locate
@@ -80,7 +81,10 @@ def weights_sha256(name: str, path: Path | None = None) -> str:
 
 
 def load_segmenter(
-    name: str = "mobile_sam", device: str | torch.device = "auto", path: Path | None = None
+    name: str = "mobile_sam",
+    device: str | torch.device = "auto",
+    path: Path | None = None,
+    half: bool = False,
 ) -> SamSegmenter:
     """Load a SAM variant, by default the one inside the package.
 
@@ -94,6 +98,10 @@ def load_segmenter(
         A weights file of that architecture, such as one tuned to a purpose: MedSAM,
         micro-sam or PathoSAM for SAM's own architectures. By default the usual file of
         that name, whose hash is checked.
+    half
+        Whether the products of the image encoder may be of float16, where torch runs it: on
+        a graphics card. Keep such embeddings in a store of their own: they count there as
+        the same ones.
 
     Raises
     ------
@@ -110,4 +118,6 @@ def load_segmenter(
     where = device if isinstance(device, torch.device) else resolve_device(device)
     source = embedded_path() if path is None and one.embedded else locate(one, path)
     tensors, sha256 = read_state(source, "" if path is not None else expected_sha256(one))
-    return SamSegmenter(network_of(one, tensors, source), name, sha256, where)
+    network = network_of(one, tensors, source)
+    batch = fitting_tiles(one.architecture, where)
+    return SamSegmenter(network, name, sha256, where, batch, half)

@@ -23,8 +23,8 @@ def is_out_of_memory(error: BaseException) -> bool:
 class FrugalSegmenter:
     """A segmenter that asks for less when its device runs out of memory.
 
-    Prompts are then decoded in halves, and those in halves again. Where even a
-    single one, or a tile, is too much, the model moves to the CPU for good. What
+    Tiles are then encoded and prompts decoded in halves, and those in halves again.
+    Where even a single one is too much, the model moves to the CPU for good. What
     was done already is kept; the answers are the same ones.
 
     Parameters
@@ -49,6 +49,7 @@ class FrugalSegmenter:
         self._home = self._device = device
         self._inner: PromptableSegmenter | None = None
         self._most: int | None = None
+        self._most_tiles: int | None = None
 
     @property
     def _model(self) -> PromptableSegmenter:
@@ -71,20 +72,34 @@ class FrugalSegmenter:
         """Where it computes now."""
         return self._device
 
-    def encode(self, tile: NDArray[np.uint8]) -> Tensor:
-        """Encode one square RGB tile (side, side, 3) to (d, t, t) features.
+    @property
+    def batch(self) -> int:
+        """How many tiles may be encoded at once."""
+        return min(self._model.batch, self._most_tiles or self._model.batch)
+
+    def encode_batch(self, tiles: NDArray[np.uint8]) -> Tensor:
+        """Encode n square RGB tiles (n, side, side, 3) to (n, d, t, t) features.
 
         They lie on the first device even after a retreat: all tiles' features are
         blended into one map, and without the model there is room for them.
         """
         try:
-            return self._model.encode(tile).to(self._home)
+            return self._model.encode_batch(tiles).to(self._home)
         except (RuntimeError, MemoryError) as error:
             if not self._can_retreat(error):
                 raise
         # Out of the handler: the traceback holds on to the memory that was short.
+        if len(tiles) > 1:
+            self._most_tiles = len(tiles) // 2
+            self._free()
+            self._say(
+                "The graphics card ran out of memory: "
+                f"{self._most_tiles} tiles are encoded at once from now on, not {len(tiles)}."
+            )
+            halves = np.array_split(tiles, [self._most_tiles, 2 * self._most_tiles])
+            return torch.cat([self.encode_batch(half) for half in halves if len(half)])
         self._retreat()
-        return self._model.encode(tile).to(self._home)
+        return self._model.encode_batch(tiles).to(self._home)
 
     def decode(self, embedding: Tensor, prompts: PromptBatch, side: int) -> MaskBatch:
         """Answer prompts on an encoded tile of `side` working pixels."""
