@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Final
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.crops import tight
 from ...core.instances import Box
 from ...core.seams import Cell
 from ...core.settings import Settings
@@ -22,6 +24,9 @@ MOST_HALO_UM: Final = 64.0
 
 MARGIN: Final = 0.25
 """Share of the halo in which nuclei of a neighbour are handed on in the second rank."""
+
+LEAST_SIDE: Final = 64
+"""px; of what is segmented by itself, where the slide is no smaller."""
 
 CHUNK: Final = 256
 """Tiles are whole numbers of this many pixels, so that each owns its chunks of the label image."""
@@ -41,12 +46,15 @@ class SlideGrid:
         How far a tile is read beyond its border.
     cells
         (row, column) of the tiles that hold tissue, row by row.
+    extents
+        What of each tile and its halo holds tissue, (y0, x0, y1, x1), half open.
     """
 
     shape: tuple[int, int]
     side: int
     halo: int
     cells: tuple[Cell, ...]
+    extents: tuple[Box, ...]
 
     @classmethod
     def over(
@@ -70,10 +78,10 @@ class SlideGrid:
         halo = math.ceil(min(max(widest, LEAST_HALO_UM), MOST_HALO_UM) / mpp)
         rows, columns = (-(-length // side) for length in shape)
         cells = tuple((row, column) for row in range(rows) for column in range(columns))
-        return cls(shape, side, min(halo, side), cells)
+        return cls(shape, side, min(halo, side), cells, ((0, 0, *shape),) * len(cells))
 
     def over_tissue(self, tissue: NDArray[np.bool_], downsample: float) -> SlideGrid:
-        """Return the grid without the tiles that hold none of the tissue of an overview.
+        """Return the grid without the tiles, and the parts of tiles, without tissue.
 
         Parameters
         ----------
@@ -82,15 +90,28 @@ class SlideGrid:
         downsample
             Full-resolution pixels a pixel of `tissue`.
         """
-        height, width = tissue.shape
+        near = np.asarray(cv2.dilate(tissue.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
+        found = {
+            cell: self._extent(near, downsample, self.widened(self.core(cell)))
+            for cell in self.cells
+            if self._extent(near, downsample, self.core(cell)) is not None
+        }
+        extents = tuple(extent for extent in found.values() if extent is not None)
+        return replace(self, cells=tuple(found), extents=extents)
 
-        def near(box: Box) -> bool:
-            y0, x0 = (max(0, math.floor(v / downsample) - 1) for v in box[:2])
-            y1, x1 = (math.ceil(v / downsample) + 1 for v in box[2:])
-            return bool(tissue[y0 : min(y1, height), x0 : min(x1, width)].any())
-
-        kept = tuple(cell for cell in self.cells if near(self.core(cell)))
-        return SlideGrid(self.shape, self.side, self.halo, kept)
+    def _extent(self, near: NDArray[np.bool_], downsample: float, box: Box) -> Box | None:
+        """Return the part of a box around all of its tissue; None if it has none."""
+        y0, x0 = (math.floor(v / downsample) for v in box[:2])
+        y1, x1 = (math.ceil(v / downsample) for v in box[2:])
+        inside = tight((y0, x0, y1, x1), near[y0:y1, x0:x1])
+        if inside is None:
+            return None
+        low, high = (np.array(inside[0][i : i + 2]) * downsample for i in (0, 2))
+        # Nothing smaller than what a session takes.
+        low = np.minimum(np.floor(low).astype(int), np.array(box[2:]) - LEAST_SIDE)
+        high = np.maximum(np.ceil(high).astype(int), low + LEAST_SIDE)
+        low, high = np.maximum(low, box[:2]), np.minimum(high, box[2:])
+        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
 
     @property
     def total(self) -> int:
@@ -113,26 +134,21 @@ class SlideGrid:
         y, x = cell[0] * self.side, cell[1] * self.side
         return self._clipped((y, x, y + self.side, x + self.side))
 
+    def region(self, cell: Cell, core: Box) -> Box:
+        """Return what is to be segmented for a tile, or for a part of it."""
+        outer, extent = self.widened(core), self.extents[self.cells.index(cell)]
+        y0, x0 = (max(pair) for pair in zip(outer[:2], extent[:2], strict=True))
+        y1, x1 = (min(pair) for pair in zip(outer[2:], extent[2:], strict=True))
+        return y0, x0, y1, x1
+
     def widened(self, core: Box) -> Box:
-        """Return a tile, or a part of one, with its halo."""
-        h = self.halo
+        """Return a tile, or a part of one, with its halo; never less than a session takes."""
+        h = max(self.halo, -(-(LEAST_SIDE - min(core[2] - core[0], core[3] - core[1])) // 2))
         return self._clipped((core[0] - h, core[1] - h, core[2] + h, core[3] + h))
 
     def _clipped(self, box: Box) -> Box:
         height, width = self.shape
         return max(box[0], 0), max(box[1], 0), min(box[2], height), min(box[3], width)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values; see :meth:`from_dict`."""
-        cells = [list(cell) for cell in self.cells]
-        return {"shape": list(self.shape), "side": self.side, "halo": self.halo, "cells": cells}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> SlideGrid:
-        """Return what :meth:`to_dict` took apart."""
-        height, width = values["shape"]
-        cells = tuple((int(row), int(column)) for row, column in values["cells"])
-        return cls((height, width), values["side"], values["halo"], cells)
 
 
 def parts(core: Box) -> list[tuple[Cell, Box]]:

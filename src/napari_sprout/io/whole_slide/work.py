@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ...core.coordinates import Scale
+from ...core.coordinates import MIN_SIDE, Scale
 from ...core.fit import SlideFit
 from ...core.fitting import fit_of
 from ...core.instances import Box
@@ -194,7 +194,7 @@ def segment_tile(work: TileWork, key: str, cell: Cell, *, split: bool = False) -
     fit = _fit(work.folder / FIT, key)
     grid, core = work.grid, work.grid.core(cell)
     if split:
-        quarters = {c: _found_in(work, fit, c, box) for c, box in parts(core)}
+        quarters = {c: _found_in(work, fit, cell, box, c) for c, box in parts(core)}
         seams = Seams(lambda c: quarters.get(c, TileNuclei(c)))
         pieces = [seams.resolve(c)[0] for c in quarters]
         rows = [
@@ -205,20 +205,23 @@ def segment_tile(work: TileWork, key: str, cell: Cell, *, split: bool = False) -
         ]
         found = TileNuclei.of(cell, rows)
     else:
-        found = _found_in(work, fit, cell, core)
+        found = _found_in(work, fit, cell, core, cell)
     write_record(work.folder / FOUND, found)
     return int(found.owned.sum())
 
 
-def _found_in(work: TileWork, fit: SlideFit, cell: Cell, core: Box) -> TileNuclei:
-    """Find the nuclei that a tile owns, or that lie just outside of it."""
+def _found_in(work: TileWork, fit: SlideFit, cell: Cell, core: Box, known_as: Cell) -> TileNuclei:
+    """Find the nuclei that a tile, or a part of it, owns, or that lie just outside of it."""
     grid = work.grid
-    y0, x0, y1, x1 = grid.widened(core)
+    y0, x0, y1, x1 = grid.region(cell, core)
+    if min(y1 - y0, x1 - x0) < MIN_SIDE:
+        # Of a part that holds next to no tissue.
+        return TileNuclei(known_as)
     session = work.session(_slide(work.source).read(0, y0, x0, y1 - y0, x1 - x0), fit)
     session.finish()
     rows = from_labels(session.labels, session.nuclei, (y0, x0), core)
     near = (row for row in rows if holds(core, row[0].y, row[0].x, grid.margin))
-    return TileNuclei.of(cell, near)
+    return TileNuclei.of(known_as, near)
 
 
 def join_tile(work: TileWork, cell: Cell) -> int:
