@@ -13,10 +13,9 @@ from typing import Any, Final
 import napari
 import numpy as np
 from napari.layers import Image
-from numpy.typing import NDArray
 
 from ..errors import ImageError, UnsuitableImageError
-from ..io.geojson import read_geojson
+from ..io.geojson_reader import read_geojson
 from ..io.images import read_image
 from ..io.labels import LoadedLabels, read_labels
 from ..io.project import FACTS_NAME, SUFFIX, Project

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import tifffile
 
-from ...errors import ImageError, SproutError
+from ...errors import ImageError, SproutError, UnsuitableImageError
 from ..png_jpeg import JPEG_SIGNATURE, PNG_SIGNATURE
 from ..raster import MAX_PIXELS, damaged
 from ..tiff import TIFF_SIGNATURES, extent, largest_series
@@ -23,6 +23,7 @@ SCANNER_SUFFIXES: Final = (
 )  # fmt: skip
 """Endings of files that are opened through OpenSlide."""
 
+_APERIO: Final = "aperio"
 _DICOM_SIGNATURE: Final = b"DICM"
 
 
@@ -105,6 +106,8 @@ def _open_file(path: Path, mpp: float | None) -> Slide:
 
 def _open_tiff(path: Path, mpp: float | None) -> Slide:
     scanner = scanner_of(path) if _installed() else None
+    if scanner == _APERIO:
+        return _open_aperio(path, mpp)
     if scanner not in {None, GENERIC_TIFF}:
         return ScannerSlide(path, mpp)
     with tifffile.TiffFile(path) as file:
@@ -113,6 +116,18 @@ def _open_tiff(path: Path, mpp: float | None) -> Slide:
             scanner_of(path)
         whole = _is_plain(path, file)
     return PlainSlide(path, mpp) if whole else TiffSlide(path, mpp)
+
+
+def _open_aperio(path: Path, mpp: float | None) -> Slide:
+    """Open an SVS so that what was not scanned is white.
+
+    OpenSlide fills it with the coarser level, enlarged, and interpolates between the
+    pixels of coarse levels; but it knows a compression that tifffile does not.
+    """
+    try:
+        return TiffSlide(path, mpp)
+    except UnsuitableImageError:
+        return ScannerSlide(path, mpp)
 
 
 def _is_plain(path: Path, file: tifffile.TiffFile) -> bool:

@@ -67,6 +67,7 @@ class ScannerSlide(SlideFile):
         self._openslide = needed("openslide")
         self._file = file or path
         self._lock = threading.Lock()
+        self._closed = False
         self._handle = self._opened(path)
         try:
             properties = dict(self._handle.properties)
@@ -127,7 +128,10 @@ class ScannerSlide(SlideFile):
 
     def close(self) -> None:
         """Let go of the file; harmless if done already."""
-        self._handle.close()
+        with self._lock:
+            if not self._closed:
+                self._handle.close()
+            self._closed = True
 
 
 def _starts(first: int, stop: int, factor: float) -> Iterator[tuple[int, int]]:

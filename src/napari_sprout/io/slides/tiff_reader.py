@@ -1,4 +1,4 @@
-"""Pyramids in TIFF: generic, OME-TIFF, BigTIFF, and SVS where OpenSlide is not installed."""
+"""Pyramids in TIFF: generic, OME-TIFF, BigTIFF, and the SVS of Aperio's scanners."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import tifffile
@@ -27,6 +27,9 @@ from ..tiff import (
 )
 from .base import SlideFile, blocks_of, levels_of
 from .tiff_index import check_index
+
+# tifffile does not turn these colours into RGB, and the file may call them so.
+_APERIO_YCBCR: Final = 33003
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,11 @@ class _Pyramid:
                 f"'{path}' stores each colour in several pieces; save it again as RGB."
             )
         return cls(pages, key, shape, tile, planes)
+
+    @property
+    def samples(self) -> int:
+        """How many numbers a pixel has."""
+        return self.planes if self.planes > 1 else int(self.key.samplesperpixel)
 
     def segments(self, row: int, column: int) -> Iterator[tuple[Any, int]]:
         """Yield the page and the number in it of all that one tile of this level is made of."""
@@ -101,6 +109,8 @@ class TiffSlide(SlideFile):
             )
             stated = stated_mpp(self._file, number, key)
             super().__init__(path, _kind(self._file, series), levels, stated, mpp)
+            # Grey is told here, where tiles may be missing.
+            self._colours(key, np.zeros((1, 1, self._pyramids[0].samples), key.dtype))
             self._read_last_tile()
         except BaseException:
             self._file.close()
@@ -122,7 +132,9 @@ class TiffSlide(SlideFile):
         if len(stored) < len(planes):
             return None
         pixels = stored[0] if len(stored) == 1 else np.concatenate(stored, axis=-1)
-        key = pyramid.key
+        return self._colours(pyramid.key, pixels)
+
+    def _colours(self, key: Any, pixels: NDArray[Any]) -> NDArray[np.uint8]:
         palette = key.photometric == tifffile.PHOTOMETRIC.PALETTE
         raster = Raster(
             pixels,
@@ -164,6 +176,11 @@ def _pyramids(path: Path, series: Any) -> list[_Pyramid]:
         check_complete(path, level)
     full = _Pyramid.of(path, series.levels[0])
     check_colours(path, full.key)
+    if full.key.compression == _APERIO_YCBCR:
+        raise UnsuitableImageError(
+            f"'{path}' stores its colours as YCbCr in JPEG 2000; run "
+            "pip install 'napari-sprout[slides]' to read it."
+        )
     height, width = full.shape
     if height < 1 or width < 1:
         raise damaged(path)
