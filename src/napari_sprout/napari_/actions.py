@@ -20,6 +20,7 @@ from ..core.edits import (
 )
 from ..core.instances import Prompt, PromptKind
 from ..core.masks import ANSWERS
+from .camera import look_at
 from .drawing import cuts, nuclei_inside
 from .labels_sync import mask_of
 from .points_sync import choose_kind
@@ -30,8 +31,6 @@ from .view import View, ghost_at
 
 _SURROUNDINGS: Final = 8.0
 """How many times its own size is seen at least when a nucleus is gone to."""
-
-_CANVAS: Final = (600, 800)
 
 
 class Owner(Protocol):
@@ -102,14 +101,10 @@ class NucleusActions:
             centre, size = (prompt.y, prompt.x), 20
         else:
             return
-        image, viewer = scene.store.image, scene.viewer
-        # Since napari 0.9 a viewer has its camera in a scene, and its size in a canvas.
-        camera = getattr(viewer, "scene", viewer).camera
-        sides = viewer.canvas.size if hasattr(viewer, "canvas") else _CANVAS
-        corners = [image.data_to_world((centre[0] + side, centre[1])) for side in (0, size)]
-        extent = float(np.hypot(*np.subtract(corners[1], corners[0])[-2:]))
-        camera.center = (0.0, *(float(value) for value in corners[0][-2:]))
-        camera.zoom = max(camera.zoom, min(sides) / (_SURROUNDINGS * max(extent, 1e-9)))
+        half = _SURROUNDINGS * size / 2
+        y, x = centre
+        around = (y - half, x - half, y + half, x + half)
+        look_at(scene.viewer, scene.store.image, around, keep_closer=True)
 
     def choose_prompt_kind(self, kind: PromptKind) -> None:
         """Choose whether the next added points are positive or negative."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from napari.layers import Image, Layer
@@ -10,6 +10,7 @@ from napari.utils.transforms import Affine
 from numpy.typing import NDArray
 
 from ..errors import ImageError
+from .readers import SLIDE
 
 PLACE: Final = ("scale", "translate", "rotate", "shear", "affine", "units")
 """The events of a layer that say that it lies elsewhere."""
@@ -20,6 +21,16 @@ _UNEVEN: Final = 0.01
 def is_colour_image(layer: Layer) -> bool:
     """Whether a layer holds a flat colour image."""
     return isinstance(layer, Image) and layer.rgb and layer.ndim == 2
+
+
+def is_slide(layer: Layer | None) -> bool:
+    """Whether a layer shows a slide: a region of it can be worked on, never all of it at once."""
+    return layer is not None and is_colour_image(layer) and SLIDE in layer.metadata
+
+
+def finest(layer: Layer) -> Any:
+    """Return what an image layer shows at full resolution; of a slide nothing is read yet."""
+    return layer.data[0] if layer.multiscale else layer.data
 
 
 def rgb_of(layer: Layer) -> NDArray[np.uint8]:
@@ -33,13 +44,17 @@ def rgb_of(layer: Layer) -> NDArray[np.uint8]:
     Raises
     ------
     ImageError
-        If the layer holds anything else.
+        If the layer holds anything else, or a slide.
     """
     if not is_colour_image(layer):
         raise ImageError(
             f"The layer '{layer.name}' is not a colour image; choose a flat H&E image in RGB."
         )
-    data = np.asarray(layer.data[0] if layer.multiscale else layer.data)
+    if is_slide(layer):
+        raise ImageError(
+            f"'{layer.name}' is a slide; choose a region of it (Segment, Region from view)."
+        )
+    data = np.asarray(finest(layer))
     if data.dtype != np.uint8:
         raise ImageError(
             f"The layer '{layer.name}' holds {data.dtype} values; convert it to 8-bit RGB and "

@@ -13,8 +13,11 @@ from ..core.stages import Stage, needed
 from ..errors import SettingsError
 from ..models.memory import warning
 from ..models.weights import resolve_device
+from ..napari_.image_layer import finest, is_slide
 from .draft import Draft
 from .model_choice import chosen_models, lacking
+
+CHOOSE_REGION = "choose a region of it first, with 'Region from view' or 'Draw region'."
 
 
 class BeforeRun:
@@ -45,6 +48,9 @@ class BeforeRun:
             The last stage to be run.
         """
         chosen = draft.settings.features
+        if is_slide(layer):
+            self._fail(f"'{layer.name}' is a slide: {CHOOSE_REGION}")
+            return False
         if Stage.ENCODING not in needed(until, draft.settings):
             return True
         if (missing := lacking(chosen)) is not None:
@@ -74,6 +80,6 @@ def _memory_warning(draft: Draft, layer: Image) -> str:
 
 def working_pixels(draft: Draft, layer: Image) -> int:
     """Return how many pixels an image has where the method works."""
-    height, width = np.shape(layer.data[0] if layer.multiscale else layer.data)[:2]
+    height, width = np.shape(finest(layer))[:2]
     working = draft.settings.image.mpp
     return round(int(height) * int(width) * ((draft.mpp or working) / working) ** 2)

@@ -16,7 +16,7 @@ from ..io.project import FACTS_NAME
 from ..io.project_file import ImageFacts, read_facts
 from ..io.project_folders import is_project, last_changed, projects_at, projects_inside
 from ..io.project_image import pixel_hash
-from ..napari_.image_layer import rgb_of
+from ..napari_.image_layer import finest, is_slide, rgb_of
 from ..napari_.readers import PROJECT
 from .keeping import UNFILED, image_file, project_bases, unfiled_places
 from .workers import ThreadedSubmit
@@ -63,7 +63,10 @@ def earlier_work(layer: Image) -> Path | None:
 
     None if there is none. That an image has no file with exactly its pixels, and that
     there is work on it, is found here for small images alone: see :class:`PixelSearch`.
+    On a slide itself there is none: it is on its regions.
     """
+    if is_slide(layer):
+        return None
     project = layer.metadata.get(PROJECT)
     if isinstance(project, str) and is_project(Path(project)):
         return Path(project)
@@ -111,7 +114,7 @@ class PixelSearch:
             Called in the window's thread with the work on it, if that is another than
             :func:`earlier_work` has found.
         """
-        if _size(layer) <= AT_ONCE:
+        if _size(layer) <= AT_ONCE or is_slide(layer):
             return
         found = look_up(layer)
         if not found.others:
@@ -154,7 +157,7 @@ def _unfiled() -> Iterator[Path]:
 
 
 def _shape(layer: Image) -> tuple[int, int]:
-    height, width = np.shape(layer.data[0] if layer.multiscale else layer.data)[:2]
+    height, width = np.shape(finest(layer))[:2]
     return int(height), int(width)
 
 

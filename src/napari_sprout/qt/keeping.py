@@ -21,7 +21,9 @@ from ..io.overlay import write_png
 from ..io.project import FACTS_NAME, JOURNAL_NAME, SUFFIX, Project, default_folder
 from ..io.project_folders import numbered
 from ..io.project_image import pixel_hash
-from ..napari_.image_layer import rgb_of
+from ..io.slides.regions import SUFFIX as REGIONS_SUFFIX
+from ..io.slides.regions import region_of_image
+from ..napari_.image_layer import finest, is_slide, rgb_of
 from ..napari_.readers import image_options
 from ..samples import sample_paths
 from .preferences import preferences
@@ -81,12 +83,24 @@ def may_write_beside(file: Path) -> bool:
 def project_bases(file: Path) -> tuple[Path, ...]:
     """Return where the project of an image file may be, the place for a new one first.
 
-    Each may have been taken, and then have a number behind its name.
+    Each may have been taken, and then have a number behind its name. That of a region of a
+    slide is beside it, and nowhere else, where the regions are added up.
     """
-    beside, chosen = default_folder(file.resolve()), preferences().projects
+    if region_of_image(file) is not None:
+        return (default_folder(file),)
+    return _bases(file, SUFFIX)
+
+
+def slide_folders(slide: Path) -> tuple[Path, ...]:
+    """Return where the folder of a slide's regions may be, the place for a new one first."""
+    return _bases(slide, REGIONS_SUFFIX)
+
+
+def _bases(file: Path, suffix: str) -> tuple[Path, ...]:
+    beside, chosen = default_folder(file.resolve()).with_suffix(suffix), preferences().projects
     short = hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:_SHORT]
     # Images of the same name come together in one folder.
-    apart = f"{beside.name.removesuffix(SUFFIX)}-{short}{SUFFIX}"
+    apart = f"{beside.stem}-{short}{suffix}"
     usual = beside if may_write_beside(file) else data_folder() / apart
     return (usual,) if chosen is None else (chosen / apart, usual)
 
@@ -126,7 +140,9 @@ def layer_with(project: Project, layers: Iterable[Image]) -> Image:
     """Return the first of some layers that holds a project's image, else a new layer."""
     rgb = project.image.rgb
     for layer in layers:
-        data = layer.data[0] if layer.multiscale else layer.data
+        if is_slide(layer):
+            continue
+        data = finest(layer)
         if np.shape(data)[:2] == rgb.shape[:2] and np.array_equal(data[..., :3], rgb):
             return layer
     return Image(rgb, **image_options(project.name, project.mpp, project.image.path))

@@ -11,6 +11,7 @@ from typing import Any, Final
 from napari.layers import Image
 
 from ..io.project import Project
+from ..io.slides.region_results import keep_result
 from ..napari_.controller import SessionController
 from .workers import ThreadedSubmit, ThreadJob
 
@@ -46,8 +47,16 @@ class Ending:
     @classmethod
     def of(cls, controller: SessionController, submit: ThreadedSubmit) -> Ending:
         """Let go of a closed controller's thread; its project is closed when all is kept."""
-        project = controller.project
-        submit.retire((lambda: None) if project is None else project.close)
+        project, correction = controller.project, controller.correction
+
+        def last() -> None:
+            if project is not None:
+                try:
+                    keep_result(project, correction)
+                finally:
+                    project.close()
+
+        submit.retire(last)
         folder = None if project is None else project.folder
         return cls(submit.ended, controller.image_layer, folder)
 

@@ -8,12 +8,11 @@ from typing import Any, Final
 import numpy as np
 from napari.components import ViewerModel
 from napari.layers import Image
-from numpy.typing import NDArray
 from psygnal import Signal
 
 from ..core.stain import StainVectors, vectors_from_pixels
 from ..errors import SproutError
-from ..napari_.image_layer import rgb_of
+from ..napari_.image_layer import finest, is_slide, rgb_of
 
 STEPS: Final = (
     "Click in the middle of a dark nucleus (haematoxylin).",
@@ -91,7 +90,10 @@ class StainPicker:
 
     def take(self, position: tuple[float, ...]) -> None:
         """Take the pixel at a position in the viewer's world; outside the image is ignored."""
-        colour = mean_colour(rgb_of(self._layer), self._layer.world_to_data(position)[-2:])
+        layer = self._layer
+        # Of a slide only what lies around the point is read.
+        pixels = finest(layer) if is_slide(layer) else rgb_of(layer)
+        colour = mean_colour(pixels, layer.world_to_data(position)[-2:])
         if colour is None or not self._active:
             return
         self._pixels.append(colour)
@@ -107,13 +109,13 @@ class StainPicker:
             self.picked.emit(vectors)
 
 
-def mean_colour(rgb: NDArray[np.uint8], point: tuple[float, float]) -> tuple[int, int, int] | None:
+def mean_colour(rgb: Any, point: tuple[float, float]) -> tuple[int, int, int] | None:
     """Return the mean red, green and blue around a point; None outside the image.
 
     Parameters
     ----------
     rgb
-        (H, W, 3) uint8.
+        (H, W, 3) uint8, an array or what can be cut like one.
     point
         (y, x) in pixels.
     """
@@ -122,5 +124,6 @@ def mean_colour(rgb: NDArray[np.uint8], point: tuple[float, float]) -> tuple[int
         return None
     rows = slice(max(y - _REACH, 0), y + _REACH + 1)
     columns = slice(max(x - _REACH, 0), x + _REACH + 1)
-    red, green, blue = rgb[rows, columns].reshape(-1, 3).mean(axis=0).round().astype(int).tolist()
+    around = np.asarray(rgb[rows, columns])
+    red, green, blue = around.reshape(-1, 3).mean(axis=0).round().astype(int).tolist()
     return red, green, blue
