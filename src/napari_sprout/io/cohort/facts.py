@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
+from ..._version import __version__
 from ...core.presets import PRESETS
 from ...core.settings import Settings
-from ..outcome import SOFTWARE
 from ..pixel_size import checked_mpp, plausible
 from ..slides.protocol import Slide
+
+SOFTWARE: Final = f"napari-sprout {__version__}"
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ from markupsafe import Markup
 from ...errors import ImageError
 from ..atomic import replacing
 from ..images import eight_bit_rgb
-from ..outcome import SOFTWARE
 from ..png_jpeg import read_png
 from .cohort import Cohort, FinishedSlide
 from .distribution import Distribution
 from .drawing import Frame, histogram, plain, strip
+from .facts import SOFTWARE
 from .remarks import left_out, remarks
 from .summary import MEASURES, SlideSummary
 
