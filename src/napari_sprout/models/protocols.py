@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -61,11 +60,14 @@ class PromptBatch:
 
     def to(self, device: torch.device) -> PromptBatch:
         """Return the prompts on another device."""
-        given = {
-            name: value for name, value in vars(self).items() if isinstance(value, torch.Tensor)
-        }
-        there = moved(list(given.values()), device)
-        return dataclasses.replace(self, **dict(zip(given, there, strict=True)))
+        further = [part for part in (self.masks, self.boxes) if part is not None]
+        points, labels, origins, *rest = moved(
+            [self.points, self.labels, self.origins, *further], device
+        )
+        there = iter(rest)
+        masks = None if self.masks is None else next(there)
+        boxes = None if self.boxes is None else next(there)
+        return PromptBatch(points, labels, origins, self.window, masks, boxes)
 
 
 @dataclass(frozen=True, eq=False)

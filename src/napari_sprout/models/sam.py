@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -56,7 +58,8 @@ class SamSegmenter:
             self._encoder = FromFrame(network.image_encoder)
         self._half = half and isinstance(self._encoder, FromFrame)
         if self._half and hasattr(self._encoder.encoder, "neck"):
-            self._encoder.encoder.neck = _InFloat32(self._encoder.encoder.neck)
+            inner: Any = self._encoder.encoder
+            inner.neck = _InFloat32(inner.neck)
         self._network = network.to(device)
         self._encoder.to(device)
         with torch.inference_mode():

@@ -104,7 +104,7 @@ def unpacked(carried: Tensor, like: Sequence[Tensor]) -> list[Tensor]:
     like
         What was packed, the widest type first.
     """
-    parts = carried.split([tensor.nbytes for tensor in like])
+    parts = torch.split(carried, [tensor.nbytes for tensor in like])
     return [p.view(t.dtype).view(t.shape) for p, t in zip(parts, like, strict=True)]
 
 
