@@ -44,7 +44,7 @@ class Islands:
     ) -> None:
         self._cell = max(max(shape) / _CELLS, 1.0)
         self._distance = _outlines(shape, self._cell, fraction, seed)
-        height, width = (side // _BLOCK * _BLOCK for side in texture.shape[:2])
+        height, width = (_usable(side) for side in texture.shape[:2])
         piece = texture[:height, :width]
         self._period = np.pad(piece, ((0, height), (0, width), (0, 0)), mode="symmetric")
         self._reduced: dict[int, NDArray[np.uint8]] = {1: self._period}
@@ -86,11 +86,21 @@ class Islands:
 def synthetic_texture(longest: int, mpp: float, seed: int) -> NDArray[np.uint8]:
     """Return (h, h, 3) uint8 of synthetic H&E for a slide whose longest side is `longest` px."""
     wanted = min(_TEXTURE_UM / mpp, _LARGEST_TEXTURE, longest / 2)
-    side = max(math.ceil(wanted / _BLOCK), 3) * _BLOCK
+    side = _usable(max(math.ceil(wanted / _BLOCK), 3) * _BLOCK)
     nuclei = round((side * mpp) ** 2 * _PER_UM2)
     rgb = synthetic_he((side, side), nuclei, seed, mpp).rgb
     rgb.flags.writeable = False
     return rgb
+
+
+def _usable(side: int) -> int:
+    """Return how much of a texture's side is used: blocks of 32 px, of which halves are exact.
+
+    Nuclei are whole in a synthetic texture. Were its borders those of tiles, none
+    would lie across these.
+    """
+    blocks = side // _BLOCK
+    return (blocks - (blocks > 4 and blocks % 4 == 0)) * _BLOCK
 
 
 def _outlines(
