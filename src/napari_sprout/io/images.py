@@ -15,7 +15,7 @@ from ..core.coordinates import MIN_SIDE
 from ..errors import ImageError, UnsuitableImageError
 from .pixel_size import checked_mpp
 from .png_jpeg import JPEG_SIGNATURE, PNG_SIGNATURE, read_jpeg, read_png
-from .raster import Raster
+from .raster import Raster, file_errors_in_words
 from .tiff import TIFF_SIGNATURES, read_tiff
 
 IMAGE_SUFFIXES: Final = (".tif", ".tiff", ".btf", ".tf8", ".png", ".jpg", ".jpeg")
@@ -88,21 +88,12 @@ def read_raster(path: Path) -> tuple[Raster, str]:
         If the file is missing, unreadable, damaged, too large, or not an image.
     """
     try:
-        if path.is_dir():
-            raise ImageError(f"'{path}' is a folder, not an image; give a file inside it.")
-        if path.exists() and not path.is_file():
-            raise ImageError(f"'{path}' is not a regular file; give an image file.")
-        return _decode(path)
-    except FileNotFoundError as exc:
-        raise ImageError(f"'{path}' does not exist; check its name and folder.") from exc
-    except PermissionError as exc:
-        raise ImageError(
-            f"'{path}' may not be read; ask its owner for permission or copy it elsewhere."
-        ) from exc
-    except OSError as exc:
-        raise ImageError(
-            f"'{path}' cannot be read ({exc.strerror or exc}); copy it again."
-        ) from exc
+        with file_errors_in_words(path):
+            if path.is_dir():
+                raise ImageError(f"'{path}' is a folder, not an image; give a file inside it.")
+            if path.exists() and not path.is_file():
+                raise ImageError(f"'{path}' is not a regular file; give an image file.")
+            return _decode(path)
     except MemoryError as exc:
         raise _too_large(path) from exc
 

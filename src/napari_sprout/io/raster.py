@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -50,6 +52,29 @@ def damaged(path: Path, exc: BaseException | None = None) -> ImageError:
     """Return the error for a file that ends early or does not decode."""
     detail = f" ({' '.join(str(exc).split())[:120].rstrip('.')})" if exc and str(exc) else ""
     return ImageError(f"'{path}' is damaged or incomplete{detail}; copy or export it again.")
+
+
+@contextmanager
+def file_errors_in_words(path: Path) -> Iterator[None]:
+    """Say in a sentence why a file cannot be opened or read.
+
+    Raises
+    ------
+    ImageError
+        In place of what the operating system raises.
+    """
+    try:
+        yield
+    except FileNotFoundError as exc:
+        raise ImageError(f"'{path}' does not exist; check its name and folder.") from exc
+    except PermissionError as exc:
+        raise ImageError(
+            f"'{path}' may not be read; ask its owner for permission or copy it elsewhere."
+        ) from exc
+    except OSError as exc:
+        raise ImageError(
+            f"'{path}' cannot be read ({exc.strerror or exc}); copy it again."
+        ) from exc
 
 
 def check_dimensions(path: Path, height: int, width: int) -> None:

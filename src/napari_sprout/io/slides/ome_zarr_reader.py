@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,26 +14,21 @@ from numpy.typing import NDArray
 from ...errors import ImageError, UnsuitableImageError
 from ..extras import needed
 from ..images import eight_bit_rgb
-from ..pixel_size import both_axes, um_per_unit
+from ..ome_metadata import METADATA_NAMES, Multiscale, attributes_of
 from ..raster import Raster, damaged
 from .base import SlideFile, levels_of
 
-_METADATA: Final = ("zarr.json", ".zattrs")
 _FIRST_SERIES: Final = "0"
-_OLD_AXES: Final = ("t", "c", "z", "y", "x")
 _RGB: Final = ("FF0000", "00FF00", "0000FF")
 _SAMPLES: Final = 16
 
 
 @dataclass(frozen=True)
 class _Image:
-    """What the metadata say of a multiscale image."""
+    """An image in a folder: where it lies, its metadata, the colours its channels are shown in."""
 
     group: Path
-    axes: tuple[str, ...]
-    units: tuple[str, ...]
-    levels: tuple[str, ...]
-    scale: tuple[float, ...]
+    scales: Multiscale
     colours: tuple[str, ...]
 
     @classmethod
@@ -46,46 +40,24 @@ class _Image:
         ImageError
             If the metadata are damaged.
         """
-        attributes, group = _attributes(path), path
+        attributes, group = attributes_of(path), path
         if "bioformats2raw.layout" in attributes:
             group = path / _FIRST_SERIES
-            attributes = _attributes(group)
-        scales = attributes.get("multiscales")
-        if not scales:
+            attributes = attributes_of(group)
+        scales = Multiscale.of(path, attributes)
+        if scales is None:
             return None
         try:
-            return cls._of(group, scales[0], attributes.get("omero") or {})
-        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as exc:
+            channels = (attributes.get("omero") or {}).get("channels", ())
+            colours = tuple(str(one.get("color", "")) for one in channels)
+        except (TypeError, AttributeError) as exc:
             raise damaged(path, exc) from exc
-
-    @classmethod
-    def _of(cls, group: Path, image: dict[str, Any], omero: dict[str, Any]) -> _Image:
-        listed = image.get("axes") or _OLD_AXES
-        axes = [{"name": one} if isinstance(one, str) else one for one in listed]
-        datasets = image["datasets"]
-        scale = np.ones(len(axes))
-        for holder in (image, datasets[0]):
-            for change in holder.get("coordinateTransformations", ()):
-                if change["type"] == "scale" and len(change["scale"]) == len(axes):
-                    scale = scale * np.array(change["scale"], dtype=float)
-        return cls(
-            group=group,
-            axes=tuple(str(axis["name"]).lower() for axis in axes),
-            units=tuple(str(axis.get("unit") or "") for axis in axes),
-            levels=tuple(str(one["path"]) for one in datasets),
-            scale=tuple(scale.tolist()),
-            colours=tuple(str(one.get("color", "")) for one in omero.get("channels", ())),
-        )
+        return cls(group, scales, colours)
 
     @property
-    def mpp(self) -> float | None:
-        """Pixel size in um; None where no unit is given: one a pixel is no micrometre."""
-        sizes: list[float | None] = []
-        for axis in "xy":
-            place = self.axes.index(axis)
-            unit = um_per_unit(self.units[place]) if self.units[place] else None
-            sizes.append(None if unit is None else self.scale[place] * unit)
-        return both_axes(*sizes)
+    def arrays(self) -> list[Path]:
+        """The folders of its resolutions, the full one first."""
+        return [self.group / name for name in self.scales.levels]
 
     @property
     def said_to_be_rgb(self) -> bool | None:
@@ -123,8 +95,8 @@ class OmeZarrSlide(SlideFile):
             raise UnsuitableImageError(
                 f"'{path}' holds no OME-Zarr image; give the folder of one, or another file."
             )
-        self._axes = image.axes
-        arrays = [_array(path, image.group / name) for name in image.levels]
+        self._axes = image.scales.axes
+        arrays = [_array(path, folder) for folder in image.arrays]
         _check_rgb(path, image, arrays[0])
         kept = [arrays[0]]
         for array in arrays[1:]:
@@ -135,7 +107,7 @@ class OmeZarrSlide(SlideFile):
         levels = levels_of(
             [self._plane(one.shape) for one in kept], [self._plane(one.chunks) for one in kept]
         )
-        super().__init__(path, "ome-zarr", levels, image.mpp, mpp)
+        super().__init__(path, "ome-zarr", levels, image.scales.mpp, mpp)
         self._read_last_tile()
 
     def _plane(self, lengths: tuple[int, ...]) -> tuple[int, int]:
@@ -165,7 +137,7 @@ class OmeZarrSlide(SlideFile):
 
 def is_zarr(path: Path) -> bool:
     """Tell whether a folder is a Zarr, of whatever content."""
-    return any((path / name).is_file() for name in (*_METADATA, ".zgroup", ".zarray"))
+    return any((path / name).is_file() for name in (*METADATA_NAMES, ".zgroup", ".zarray"))
 
 
 def is_rgb_image(path: Path) -> bool:
@@ -177,7 +149,7 @@ def is_rgb_image(path: Path) -> bool:
     image = _Image.read(path)
     if image is None or image.said_to_be_rgb is False:
         return False
-    first = _array(path, image.group / image.levels[0])
+    first = _array(path, image.arrays[0])
     try:
         _check_rgb(path, image, first)
     except UnsuitableImageError:
@@ -186,7 +158,7 @@ def is_rgb_image(path: Path) -> bool:
 
 
 def _check_rgb(path: Path, image: _Image, array: Any) -> None:
-    lengths = dict(zip(image.axes, array.shape, strict=True))
+    lengths = dict(zip(image.scales.axes, array.shape, strict=True))
     if not {"y", "x"} <= lengths.keys() or min(lengths["y"], lengths["x"]) < 1:
         raise damaged(path)
     stack = [f"{n}" for axis, n in lengths.items() if axis not in "yxc" and n != 1]
@@ -201,21 +173,6 @@ def _check_rgb(path: Path, image: _Image, array: Any) -> None:
             f"'{path}' is not an RGB image of 8 or 16 bits ({lengths.get('c', 1)} channels, "
             f"{array.dtype}); export the colour image."
         )
-
-
-def _attributes(group: Path) -> dict[str, Any]:
-    """Return a group's attributes, of version 0.5 those of OME; empty if it is no group."""
-    for name in _METADATA:
-        try:
-            found = json.loads((group / name).read_bytes())
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except ValueError as exc:
-            raise damaged(group, exc) from exc
-        attributes = found.get("attributes", {}) if name == "zarr.json" else found
-        ome = attributes.get("ome", {})
-        return {**attributes, **ome} if isinstance(ome, dict) else dict(attributes)
-    return {}
 
 
 def _array(path: Path, folder: Path) -> Any:

@@ -10,7 +10,7 @@ import tifffile
 
 from ...errors import ImageError, SproutError, UnsuitableImageError
 from ..png_jpeg import JPEG_SIGNATURE, PNG_SIGNATURE
-from ..raster import MAX_PIXELS, damaged
+from ..raster import MAX_PIXELS, damaged, file_errors_in_words
 from ..tiff import TIFF_SIGNATURES, extent, largest_series
 from .ome_zarr_reader import OmeZarrSlide, is_rgb_image, is_zarr
 from .openslide_reader import GENERIC_TIFF, ScannerSlide, scanner_of
@@ -54,17 +54,8 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
     """
     path = Path(path).absolute()
     try:
-        return _open_folder(path, mpp) if path.is_dir() else _open_file(path, mpp)
-    except FileNotFoundError as exc:
-        raise ImageError(f"'{path}' does not exist; check its name and folder.") from exc
-    except PermissionError as exc:
-        raise ImageError(
-            f"'{path}' may not be read; ask its owner for permission or copy it elsewhere."
-        ) from exc
-    except OSError as exc:
-        raise ImageError(
-            f"'{path}' cannot be read ({exc.strerror or exc}); copy it again."
-        ) from exc
+        with file_errors_in_words(path):
+            return _open_folder(path, mpp) if path.is_dir() else _open_file(path, mpp)
     except (SproutError, MemoryError):
         raise
     except Exception as exc:
