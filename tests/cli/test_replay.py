@@ -24,7 +24,7 @@ from napari_sprout.core.edits import (
 from napari_sprout.core.instances import Nucleus, Prompt
 from napari_sprout.core.session import Session
 from napari_sprout.io import history
-from napari_sprout.io.geojson import read_geojson
+from napari_sprout.io.geojson_reader import read_geojson
 from napari_sprout.io.images import read_image
 from napari_sprout.io.labels import read_labels
 from napari_sprout.io.project import Project

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from napari_sprout.io.geojson import read_geojson
+from napari_sprout.io.geojson_reader import read_geojson
 from napari_sprout.io.labels import read_labels
 
 

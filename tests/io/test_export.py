@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from napari_sprout.core.instances import Nucleus
 from napari_sprout.errors import ImageError, OutputError
 from napari_sprout.io.export import FORMATS, Results, export, export_file
-from napari_sprout.io.geojson import read_geojson
+from napari_sprout.io.geojson_reader import read_geojson
 from napari_sprout.io.labels import read_labels
 
 NUCLEUS = Nucleus(7, 12.0, 9.0, 80, 30.0, 0.5, 0.8, 0.1, 0.9, 1.25)

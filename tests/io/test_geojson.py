@@ -22,7 +22,8 @@ from skimage.measure import label
 
 from napari_sprout.core.instances import Nucleus
 from napari_sprout.errors import ImageError, OutputError, SettingsError, SproutWarning
-from napari_sprout.io.geojson import read_geojson, write_geojson
+from napari_sprout.io.geojson import write_geojson
+from napari_sprout.io.geojson_reader import read_geojson
 
 # Touching, diagonally touching, holed and scattered labels are all likely among few values.
 label_images = arrays(
@@ -167,7 +168,7 @@ def test_polygons_are_valid(file: Path, labels: NDArray[np.int32]) -> None:
 
 def test_a_detection_says_what_it_is(tmp_path: Path) -> None:
     labels = np.array([[3, 3, 0], [3, 0, 8]], np.int32)
-    write_geojson(tmp_path / "a.geojson", labels, [NUCLEUS], mpp=0.5, image_sha256="ab")
+    write_geojson(tmp_path / "a.geojson", labels, [NUCLEUS], mpp=0.5, image="ab")
     text = (tmp_path / "a.geojson").read_text(encoding="utf-8")
     assert json.loads(text)["type"] == "FeatureCollection"
     assert "NaN" not in text
@@ -200,7 +201,7 @@ def test_identifiers_belong_to_image_and_nucleus(tmp_path: Path) -> None:
     labels = np.array([[1, 0, 2]], np.int32)
 
     def idents(image: str, values: NDArray[np.int32]) -> list[str]:
-        write_geojson(tmp_path / "a.geojson", values, [], image_sha256=image)
+        write_geojson(tmp_path / "a.geojson", values, [], image=image)
         return [found["id"] for found in features(tmp_path / "a.geojson")]
 
     first = idents("aa", labels)

@@ -9,7 +9,7 @@ from napari.components import ViewerModel
 from npe2 import PluginManager
 
 from napari_sprout.errors import OutputError
-from napari_sprout.io.geojson import read_geojson
+from napari_sprout.io.geojson_reader import read_geojson
 from napari_sprout.io.labels import read_labels
 from napari_sprout.napari_.writers import save_labels
 

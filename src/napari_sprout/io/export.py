@@ -18,8 +18,8 @@ from ..errors import OutputError
 from .atomic import replacing
 from .geojson import write_geojson
 from .labels import write_labels
+from .nuclei_table import write_nuclei_csv
 from .overlay import overlay, write_png
-from .tables import write_nuclei_csv
 
 if TYPE_CHECKING:
     from ..core.correction import Correction

@@ -1,7 +1,7 @@
-"""Nuclei as QuPath's GeoJSON, and shapes from such a file back as labels.
+"""Nuclei as QuPath's GeoJSON.
 
 Coordinates are QuPath's: (x, y) in full-resolution pixels, where the top left
-pixel spans 0..1 on both axes.
+pixel spans 0..1 on both axes; napari's are the pixels' centres, half a pixel less.
 """
 
 from __future__ import annotations
@@ -10,38 +10,149 @@ import itertools
 import json
 import math
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.instances import Nucleus
-from ..errors import ImageError, OutputError, warn
+from ..core.crops import Mask
+from ..core.given import pieces_of
+from ..core.instances import Box, Nucleus
+from ..errors import OutputError, SettingsError
 from .atomic import replacing
-from .outlines import Polygon, fill, outlines
+from .extras import needed
+from .outlines import Polygon, crop_outlines
+from .pieces import NucleusPiece
 from .pixel_size import checked_mpp
-from .raster import check_dimensions
+from .streamed import StreamedFile
 
-_Shape = tuple[int | None, list[list[NDArray[np.float64]]]]
-"""The label, if its name is one, and the polygons of a shape: each its rings, (n, 2) corners."""
+ObjectType = Literal["detection", "cell"]
 
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "https://napari-sprout/nucleus")
-_CLASS: Final = {"name": "Nucleus", "color": [0, 200, 160]}
-_LARGEST_LABEL: Final = 2**31 - 1
-# In a file that holds such objects, other shapes (regions, tiles) enclose them.
-_NUCLEI: Final = {"detection", "cell", "PathDetectionObject", "PathCellObject"}
-_GEOMETRIES: Final = {
-    "Point",
-    "MultiPoint",
-    "LineString",
-    "MultiLineString",
-    "Polygon",
-    "MultiPolygon",
-    "GeometryCollection",
-}
-_NEVER_NUCLEI: Final = {"tile", "tmaCore", "tma_core", "root", "PathTileObject", "TMACoreObject"}
+_TOGETHER: Final = 512
+"""Nuclei whose outlines are traced at once."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """A class of QuPath's.
+
+    Attributes
+    ----------
+    name
+        What it is called; parts of a derived class are separated by ": ".
+    color
+        Red, green and blue, 0 to 255.
+    """
+
+    name: str = "Nucleus"
+    color: tuple[int, int, int] = (0, 200, 160)
+
+
+NUCLEUS: Final = Classification()
+
+_Row = tuple[int, Box, Mask, Nucleus | None]
+
+
+class GeoJsonWriter(StreamedFile[TextIO]):
+    """Writes nuclei as QuPath's objects, batch by batch.
+
+    The file appears whole when the ``with`` block ends, or not at all. Outlines follow
+    pixel edges, holes and all, and are valid polygons, so :func:`.read_geojson` gives the
+    same pixels again. An object's name is its label. The same nuclei give the same bytes,
+    whatever the batches.
+
+    Parameters
+    ----------
+    path
+        The file, ending in ``.geojson``.
+    mpp
+        Pixel size in um per px, 0.01 to 20; None leaves out measurements in um.
+    image
+        What tells the image from others, its hash for one: the objects' identifiers derive
+        from it, so that the same nucleus of the same image has the same in every export.
+    classification
+        The class of all objects.
+    object_type
+        "detection"; or "cell", whose nucleus is its outline too, for scripts that work on
+        the nuclei of cells.
+    simplify
+        How far, in pixels, an outline may move to be drawn with fewer points; it stays a
+        valid polygon, though neighbours may overlap then. None leaves it exact.
+
+    Raises
+    ------
+    OutputError
+        On entering and leaving, if the file cannot be written.
+    SettingsError
+        If `mpp` or `simplify` is out of range, or the colour is none.
+    SproutError
+        If outlines are to be simplified and shapely is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        mpp: float | None = None,
+        image: str = "",
+        classification: Classification = NUCLEUS,
+        object_type: ObjectType = "detection",
+        simplify: float | None = None,
+    ) -> None:
+        self._mpp = None if mpp is None else checked_mpp(mpp)
+        self._image = image
+        self._object_type = object_type
+        self._simplify = simplify
+        _check(classification, simplify)
+        self._class = {"name": classification.name, "color": list(classification.color)}
+        self._separator = ""
+        super().__init__(path, _collection(path))
+
+    def add(self, pieces: Iterable[NucleusPiece]) -> None:
+        """Write nuclei, in this order."""
+        self.add_rows((one.nucleus.id, one.box, one.mask, one.nucleus) for one in pieces)
+
+    def add_rows(self, rows: Iterable[_Row]) -> None:
+        """Write (id, box, mask, nucleus) rows; a nucleus that is None has no measurements."""
+        file, waiting = self._out, iter(rows)
+        while batch := list(itertools.islice(waiting, _TOGETHER)):
+            traced = crop_outlines([(box, mask) for _, box, mask, _ in batch])
+            for (ident, _, _, nucleus), polygons in zip(batch, traced, strict=True):
+                if polygons:
+                    file.write(self._separator + self._feature(ident, polygons, nucleus))
+                    self._separator = ",\n"
+
+    def _feature(self, ident: int, polygons: list[Polygon], nucleus: Nucleus | None) -> str:
+        geometry = _geometry(polygons)
+        if self._simplify is not None:
+            geometry = _simplified(geometry, self._simplify)
+        feature: dict[str, Any] = {
+            "type": "Feature",
+            "id": str(uuid.uuid5(_NAMESPACE, f"{self._image}:{ident}")),
+            "geometry": geometry,
+        }
+        if self._object_type == "cell":
+            feature["nucleusGeometry"] = geometry
+        feature["properties"] = {
+            "objectType": self._object_type,
+            "name": str(ident),
+            "classification": self._class,
+            "measurements": {} if nucleus is None else _measurements(nucleus, self._mpp),
+        }
+        return json.dumps(feature, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+@contextmanager
+def _collection(path: str | Path) -> Iterator[TextIO]:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        file.write('{"type":"FeatureCollection","features":[\n')
+        yield file
+        file.write("\n]}\n")
 
 
 def write_geojson(
@@ -49,13 +160,12 @@ def write_geojson(
     labels: NDArray[np.integer[Any]],
     nuclei: Iterable[Nucleus],
     mpp: float | None = None,
-    image_sha256: str = "",
+    image: str = "",
+    classification: Classification = NUCLEUS,
+    object_type: ObjectType = "detection",
+    simplify: float | None = None,
 ) -> None:
-    """Write every label as a QuPath detection, whole or not at all.
-
-    Outlines follow pixel edges, holes and all, so :func:`read_geojson` gives the
-    same labels again. A detection's name is its label. The same input gives the
-    same bytes.
+    """Write every label as one of QuPath's objects, as :class:`GeoJsonWriter` does.
 
     Parameters
     ----------
@@ -66,65 +176,60 @@ def write_geojson(
     nuclei
         Measurements by id; a label without any is written without, and a
         measurement that is not a finite number is left out.
-    mpp
-        Pixel size in um per px, 0.01 to 20; None leaves out measurements in um.
-    image_sha256
-        Hash of the image, from which the detections' identifiers derive: the same
-        nucleus of the same image has the same identifier in every export.
+    mpp, image, classification, object_type, simplify
+        As of :class:`GeoJsonWriter`.
 
     Raises
     ------
     OutputError
         If the file cannot be written, or `labels` are not labels.
     SettingsError
-        If `mpp` is out of range.
+        If `mpp` or `simplify` is out of range.
     """
     if labels.ndim != 2 or labels.dtype.kind not in "iu" or labels.min(initial=0) < 0:
         raise OutputError(
             f"'{path}' was not written: labels must be whole numbers from 0 of shape (H, W), not "
             f"{labels.dtype.name} of shape {labels.shape}."
         )
-    size = None if mpp is None else checked_mpp(mpp)
     rows = {nucleus.id: nucleus for nucleus in nuclei}
-    features = (
-        json.dumps(
-            _feature(ident, polygons, rows.get(ident), size, image_sha256),
-            ensure_ascii=False,
-            allow_nan=False,
-            separators=(",", ":"),
+    with GeoJsonWriter(
+        path,
+        mpp=mpp,
+        image=image,
+        classification=classification,
+        object_type=object_type,
+        simplify=simplify,
+    ) as writer:
+        writer.add_rows(
+            (ident, box, mask, rows.get(ident)) for ident, box, mask in pieces_of(labels)
         )
-        for ident, polygons in outlines(labels).items()
-    )
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        file.write('{"type":"FeatureCollection","features":[\n')
-        file.write(",\n".join(features))
-        file.write("\n]}\n")
 
 
-def _feature(
-    ident: int,
-    polygons: list[Polygon],
-    nucleus: Nucleus | None,
-    mpp: float | None,
-    image_sha256: str,
-) -> dict[str, Any]:
+def _check(classification: Classification, simplify: float | None) -> None:
+    if not all(0 <= value <= 255 for value in classification.color):
+        raise SettingsError(
+            "The colour of a class must be three numbers from 0 to 255, not "
+            f"{classification.color}."
+        )
+    if simplify is not None and not (math.isfinite(simplify) and simplify >= 0):
+        raise SettingsError(f"Outlines move by 0 or more pixels, not by {simplify}.")
+    if simplify is not None:
+        needed("shapely")
+
+
+def _geometry(polygons: list[Polygon]) -> dict[str, Any]:
     coordinates = [[_closed(ring) for ring in polygon] for polygon in polygons]
-    geometry = (
-        {"type": "Polygon", "coordinates": coordinates[0]}
-        if len(coordinates) == 1
-        else {"type": "MultiPolygon", "coordinates": coordinates}
-    )
-    return {
-        "type": "Feature",
-        "id": str(uuid.uuid5(_NAMESPACE, f"{image_sha256}:{ident}")),
-        "geometry": geometry,
-        "properties": {
-            "objectType": "detection",
-            "name": str(ident),
-            "classification": _CLASS,
-            "measurements": {} if nucleus is None else _measurements(nucleus, mpp),
-        },
-    }
+    if len(coordinates) == 1:
+        return {"type": "Polygon", "coordinates": coordinates[0]}
+    return {"type": "MultiPolygon", "coordinates": coordinates}
+
+
+def _simplified(geometry: dict[str, Any], tolerance: float) -> dict[str, Any]:
+    """Leave out points, so that no part of the outline moves by more than `tolerance` px."""
+    shapely = needed("shapely")
+    shape = needed("shapely.geometry").shape(geometry)
+    simpler: dict[str, Any] = json.loads(shapely.to_geojson(shape.simplify(tolerance)))
+    return simpler
 
 
 def _closed(ring: NDArray[np.int64]) -> list[list[int]]:
@@ -152,195 +257,3 @@ def _measurements(nucleus: Nucleus, mpp: float | None) -> dict[str, float]:
         for name, value in values.items()
         if math.isfinite(value)
     }
-
-
-def read_geojson(
-    path: str | Path,
-    shape: tuple[int, int] | None = None,
-    tell: Callable[[str], None] = warn,
-) -> NDArray[np.int32]:
-    """Read the nuclei of a GeoJSON file as labels.
-
-    Detections and the nuclei of cells count; in a file without either, every
-    polygon does. A pixel belongs to the shape that holds its centre, and to the
-    smaller where two overlap. A shape whose name is a whole number has it as
-    its label, unless an earlier shape took it; others get the lowest free numbers.
-
-    Parameters
-    ----------
-    path
-        A file by :func:`write_geojson`, QuPath or another program: features, a
-        collection or a list of them, or bare geometries.
-    shape
-        Height and width of the image, in px; None for the smallest image, from the
-        same corner, that holds all shapes.
-    tell
-        Called with a sentence if some shapes cover no pixel: outside the image, too
-        small, or hidden; by default that is a SproutWarning.
-
-    Returns
-    -------
-    ndarray
-        int32, of shape `shape`; 0 is background.
-
-    Raises
-    ------
-    ImageError
-        If the file is missing, unreadable, not GeoJSON, or none of its shapes
-        lies in the image; without `shape`, if there are none, or they lie too far
-        from each other.
-    """
-    path = Path(path)
-    found = list(_shapes(path))
-    shape = _extent(path, found) if shape is None else shape
-    numbers = _numbers([name for name, _ in found])
-    # Largest first, so that smaller ones come to lie on top.
-    drawn = [[fill(polygon, shape) for polygon in polygons] for _, polygons in found]
-    areas = [sum(int(np.count_nonzero(mask)) for _, mask in parts) for parts in drawn]
-    labels = np.zeros(shape, dtype=np.int32)
-    for index in sorted(range(len(drawn)), key=lambda index: -areas[index]):
-        for (y0, x0, y1, x1), mask in drawn[index]:
-            labels[y0:y1, x0:x1][mask] = numbers[index]
-    _check_covered(path, len(found), len(np.unique(labels[labels > 0])), shape, tell)
-    return labels
-
-
-def _extent(path: Path, found: Sequence[_Shape]) -> tuple[int, int]:
-    """Return the height and width that hold all shapes."""
-    corners = [ring.max(axis=0) for _, polygons in found for rings in polygons for ring in rings]
-    if not corners:
-        raise ImageError(f"'{path}' holds no outlines of nuclei; export the objects again.")
-    height, width = (max(0, math.ceil(side)) for side in np.max(corners, axis=0))
-    check_dimensions(path, height, width)
-    return height, width
-
-
-def _numbers(names: Sequence[int | None]) -> list[int]:
-    """Return a label for each shape: its name where no earlier one has it, else a free one."""
-    owners: dict[int, int] = {}
-    for index, name in enumerate(names):
-        if name is not None:
-            owners.setdefault(name, index)
-    free = (number for number in itertools.count(1) if number not in owners)
-    return [
-        name if name is not None and owners[name] == index else next(free)
-        for index, name in enumerate(names)
-    ]
-
-
-def _check_covered(
-    path: Path, total: int, visible: int, shape: tuple[int, int], tell: Callable[[str], None]
-) -> None:
-    size = f"{shape[1]} x {shape[0]} px"
-    if total and not visible:
-        raise ImageError(
-            f"None of the {total} shapes in '{path}' lies in this image ({size}); give the file "
-            "that was exported from it, at full resolution."
-        )
-    if visible < total:
-        tell(
-            f"{total - visible} of the {total} shapes in '{path}' were left out: they cover no "
-            f"pixel of this image ({size}) or lie under others."
-        )
-
-
-def _shapes(path: Path) -> Iterator[_Shape]:
-    """Yield the name, if it is a label, and the polygons of every nucleus in a file."""
-    features = list(_features(path, _document(path)))
-    kinds = [_kind(feature) for feature in features]
-    chosen = _NUCLEI if _NUCLEI.intersection(kinds) else set(kinds) - _NEVER_NUCLEI
-    for number, (feature, kind) in enumerate(zip(features, kinds, strict=True), 1):
-        if kind not in chosen:
-            continue
-        geometry = feature.get("nucleusGeometry") or feature.get("geometry")
-        try:
-            polygons = [
-                [_ring(ring) for ring in polygon]
-                for polygon in _coordinates(geometry)
-                if polygon != []
-            ]
-        except (TypeError, ValueError, KeyError, OverflowError) as exc:
-            raise ImageError(
-                f"Shape {number} in '{path}' is damaged: its outline is not a list of points; "
-                "export the file again."
-            ) from exc
-        if polygons:
-            yield _label_in(feature), polygons
-
-
-def _document(path: Path) -> Any:
-    try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError as exc:
-        raise ImageError(f"'{path}' does not exist; check its name and folder.") from exc
-    except OSError as exc:
-        raise ImageError(
-            f"'{path}' cannot be read ({exc.strerror or exc}); copy it again."
-        ) from exc
-    except (ValueError, RecursionError) as exc:
-        raise ImageError(
-            f"'{path}' is damaged or not a GeoJSON file ({exc}); export it again."
-        ) from exc
-
-
-def _features(path: Path, document: Any) -> Iterator[dict[str, Any]]:
-    """Yield every feature of a document, those inside others too."""
-    waiting = [document]
-    while waiting:
-        item = waiting.pop()
-        if isinstance(item, list):
-            waiting += reversed(item)
-            continue
-        kind = item.get("type") if isinstance(item, dict) else None
-        if kind == "FeatureCollection" and isinstance(item.get("features"), list):
-            waiting += reversed(item["features"])
-        elif kind == "Feature":
-            yield item
-            for name in ("childObjects", "children"):
-                children = _properties(item).get(name)
-                waiting += reversed(children) if isinstance(children, list) else []
-        elif kind in _GEOMETRIES:
-            yield {"type": "Feature", "geometry": item}
-        else:
-            raise ImageError(
-                f"'{path}' is not a GeoJSON file of shapes; export the objects as GeoJSON again."
-            )
-
-
-def _properties(feature: dict[str, Any]) -> dict[str, Any]:
-    properties = feature.get("properties")
-    return properties if isinstance(properties, dict) else {}
-
-
-def _kind(feature: dict[str, Any]) -> str:
-    """Return QuPath's type of object, which version 0.2 wrote in the place of the identifier."""
-    properties = _properties(feature)
-    kind = properties.get("objectType") or properties.get("object_type") or feature.get("id")
-    return kind if isinstance(kind, str) else ""
-
-
-def _label_in(feature: dict[str, Any]) -> int | None:
-    name = str(_properties(feature).get("name", ""))
-    plain = name.isascii() and name.isdigit() and len(name) <= 10 and not name.startswith("0")
-    return int(name) if plain and int(name) <= _LARGEST_LABEL else None
-
-
-def _coordinates(geometry: Any) -> list[Any]:
-    """Return the polygons' coordinates; points and lines have no area and count for nothing."""
-    if geometry is None:
-        return []
-    kind = str(geometry["type"])
-    if kind == "GeometryCollection":
-        return [part for member in geometry["geometries"] for part in _coordinates(member)]
-    if kind not in ("Polygon", "MultiPolygon"):
-        return []
-    coordinates: list[Any] = geometry["coordinates"]
-    return [coordinates] if kind == "Polygon" else coordinates
-
-
-def _ring(points: Any) -> NDArray[np.float64]:
-    """Return (n, 2) corner coordinates (y, x) of a ring; heights, if any, are dropped."""
-    ring = np.array([point[:2] for point in points], dtype=np.float64)
-    if ring.ndim != 2 or ring.shape[0] < 3 or ring.shape[1] != 2 or not np.isfinite(ring).all():
-        raise ValueError
-    return ring[:, ::-1]

@@ -13,7 +13,7 @@ from scipy import ndimage
 from ..core.edits import Piece
 from ..core.given import pieces_of
 from ..errors import ImageError, warn
-from .geojson import read_geojson
+from .geojson_reader import read_geojson
 from .labels import read_labels
 
 _OUTLINES: Final = (".geojson", ".json")

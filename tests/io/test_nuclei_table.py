@@ -9,7 +9,7 @@ import pytest
 
 from napari_sprout.core.instances import Nucleus
 from napari_sprout.errors import OutputError, SettingsError
-from napari_sprout.io.tables import write_nuclei_csv
+from napari_sprout.io.nuclei_table import write_nuclei_csv
 
 NUCLEI = [
     Nucleus(12, 100.123456, 7.5, 400, 71.98765432, 0.5, 0.8123456789, 0.1, 0.93, 1.25, 0.875),
