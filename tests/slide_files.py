@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import tifffile
 import zarr
@@ -128,6 +130,39 @@ def _scn_image(name: str, levels: list[Rgb], first: int, view: str, objective: s
 <scanSettings><objectiveSettings><objective>{objective}</objective></objectiveSettings>
 <illuminationSettings><illuminationSource>brightfield</illuminationSource>
 </illuminationSettings></scanSettings></image>"""
+
+
+def write_ndpi(path: Path, levels: list[Rgb], mpp: float) -> list[Rgb]:
+    """Write what Hamamatsu's scanners do, as far as OpenSlide looks at it.
+
+    Each level is one JPEG, and places of directories have 64 bits in a TIFF of 32.
+    Returns the levels as they are after that compression.
+    """
+    out = bytearray(b"II*\0" + bytes(8))
+    place, decoded = 4, []
+    for i, level in enumerate(levels):
+        height, width = level.shape[:2]
+        coded = imagecodecs.jpeg8_encode(
+            np.ascontiguousarray(level), colorspace="RGB", outcolorspace="YCBCR"
+        )
+        decoded.append(imagecodecs.jpeg8_decode(coded))
+        start, resolution = len(out), round(1e6 / (mpp * 2**i))
+        out += coded + bytes(-len(coded) % 8)
+        texts = len(out)
+        out += struct.pack("<II", resolution, 100) + b"Hamamatsu\0".ljust(16, b"\0")
+        lens = struct.unpack("<I", struct.pack("<f", 20 / 2**i))[0]
+        tags = [
+            (256, 4, 1, width), (257, 4, 1, height), (258, 3, 1, 8), (259, 3, 1, 7),
+            (262, 3, 1, 6), (271, 2, 10, texts + 8), (273, 4, 1, start), (277, 3, 1, 3),
+            (278, 4, 1, height), (279, 4, 1, len(coded)), (282, 5, 1, texts), (283, 5, 1, texts),
+            (296, 3, 1, 3), (65420, 4, 1, 1), (65421, 11, 1, lens), (65424, 9, 1, 0),
+        ]  # fmt: skip
+        struct.pack_into("<Q", out, place, len(out))
+        out += struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", *tag) for tag in tags)
+        place = len(out)
+        out += bytes(8 + 4 * len(tags))
+    path.write_bytes(out)
+    return decoded
 
 
 def write_dicom(folder: Path, levels: list[Rgb], mpp: float, tile: int = 64) -> None:

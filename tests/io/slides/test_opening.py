@@ -18,7 +18,7 @@ from napari_sprout.io.slides import opening
 from napari_sprout.io.slides.generator import write_synthetic_slide
 from napari_sprout.io.slides.opening import is_slide, open_slide
 from napari_sprout.io.slides.source import SlideSource
-from slide_files import pattern, write_ome_tiff, write_svs, write_tiff
+from slide_files import pattern, write_ndpi, write_ome_tiff, write_svs, write_tiff
 
 from .conftest import assert_holds
 
@@ -130,7 +130,10 @@ def test_svs_opens_without_openslide(tmp_path, levels):
 @pytest.mark.parametrize("suffix", [".ndpi", ".mrxs"])
 def test_what_needs_openslide_says_how_to_get_it(tmp_path, levels, suffix):
     path = tmp_path / f"a{suffix}"
-    write_tiff(path, levels)
+    if suffix == ".ndpi":
+        write_ndpi(path, levels, 0.5)
+    else:
+        path.write_bytes(b"\xff\xd8\xff")
     assert is_slide(path)
     with pytest.raises(SproutError, match=r"pip install 'napari-sprout\[slides\]'"):
         open_slide(path)

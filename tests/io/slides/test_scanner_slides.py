@@ -6,11 +6,13 @@ import shutil
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from napari_sprout.errors import ImageError
 from napari_sprout.io.slides.opening import is_slide, open_slide
 from napari_sprout.io.slides.openslide_reader import ScannerSlide
-from slide_files import SCN_AROUND, SCN_PLACE, write_dicom, write_scn, write_svs
+from slide_files import SCN_AROUND, SCN_PLACE, write_dicom, write_ndpi, write_scn, write_svs
 
 
 def test_coordinates_are_those_of_the_whole_slide(tmp_path, levels):
@@ -25,6 +27,38 @@ def test_coordinates_are_those_of_the_whole_slide(tmp_path, levels):
     wanted = np.full((height + down, width + across, 3), 255, np.uint8)
     wanted[y : y + height, x : x + width] = levels[0]
     np.testing.assert_array_equal(slide.read(0, 0, 0, *wanted.shape[:2]), wanted)
+
+
+def test_an_ndpi_opens_through_openslide(tmp_path, levels):
+    path = tmp_path / "a.ndpi"
+    decoded = write_ndpi(path, levels, 0.5)
+    slide = open_slide(path)
+    assert is_slide(path)
+    assert slide.format == "hamamatsu"
+    assert slide.mpp == pytest.approx(0.5, rel=1e-3)
+    # OpenSlide adds coarser ones, which it decodes from these.
+    for number, level in enumerate(decoded):
+        read = slide.read(number, 0, 0, *level.shape[:2])
+        np.testing.assert_array_equal(read, level)
+
+
+@pytest.mark.parametrize("name", ["cut.ndpi", "cut.scn", "cut.tif"])
+@pytest.mark.parametrize("write", [write_ndpi, write_scn])
+@settings(
+    max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(data=st.data())
+def test_a_scanners_tiff_cut_anywhere_is_found_at_opening(tmp_path, levels, name, write, data):
+    path = tmp_path / ("whole.ndpi" if write is write_ndpi else "whole.scn")
+    if not path.exists():
+        write(path, levels, 0.5)
+    content = path.read_bytes()
+    # The end of an NDPI holds halves of numbers that are zero.
+    needed = len(content) - (100 if write is write_ndpi else 1)
+    cut = tmp_path / name
+    cut.write_bytes(content[: data.draw(st.integers(0, needed))])
+    with pytest.raises(ImageError, match=r"cut\."):
+        open_slide(cut)
 
 
 def test_one_file_of_a_dicom_slide_stands_for_all(tmp_path, levels):

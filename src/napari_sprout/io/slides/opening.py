@@ -102,11 +102,20 @@ def _open_tiff(path: Path, mpp: float | None) -> Slide:
     if scanner not in {None, GENERIC_TIFF}:
         return ScannerSlide(path, mpp)
     with tifffile.TiffFile(path) as file:
-        if scanner is None and not file.is_svs and path.suffix.lower() in SCANNER_SUFFIXES:
-            # Raises, saying how to install it, if that is why it was not asked.
+        if scanner is None and _needs_openslide(path, file):
+            # Says so if it is not installed; otherwise it does not know a file that was cut.
             scanner_of(path)
+            raise damaged(path)
         whole = _is_plain(path, file)
     return PlainSlide(path, mpp) if whole else TiffSlide(path, mpp)
+
+
+def _needs_openslide(path: Path, file: tifffile.TiffFile) -> bool:
+    """Tell the TIFF of a scanner of which only OpenSlide knows all peculiarities."""
+    if file.is_ndpi or file.is_scn or file.is_bif or file.is_philips:
+        return True
+    # What is left of such a file is no reason to believe that it is another.
+    return path.suffix.lower() in {".ndpi", ".scn", ".bif"}
 
 
 def _open_aperio(path: Path, mpp: float | None) -> Slide:

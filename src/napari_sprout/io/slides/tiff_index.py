@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,8 +16,25 @@ _SUB_IFDS: Final = 330
 # The description, tiles, strips, further resolutions and JPEG tables. What lies
 # elsewhere, colour profiles for one, is not needed and often written carelessly.
 _NEEDED: Final = frozenset({270, 273, 279, 324, 325, _SUB_IFDS, 347})
-_BYTES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 6: 1, 7: 1, 8: 2, 9: 4, 5: 8, 10: 8, 11: 4, 12: 8}
-_BYTES_BIG: Final = {13: 4, 16: 8, 17: 8, 18: 8}
+# By the number of a type; of those that are missing each value is one byte.
+_BYTES: Final = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """How directories are written: their length, entries, values, and the next one's place."""
+
+    number: str
+    entry: str
+    value: str
+    following: str
+
+    @classmethod
+    def of(cls, file: tifffile.TiffFile) -> _Layout:
+        if file.tiff.is_bigtiff:
+            return cls("Q", "HHQ", "Q", "Q")
+        # Hamamatsu's directories may lie beyond 4 GB, though their form is the small one.
+        return cls("H", "HHI", "I", "Q" if file.is_ndpi else "I")
 
 
 def check_index(path: Path, file: tifffile.TiffFile) -> None:
@@ -30,50 +48,42 @@ def check_index(path: Path, file: tifffile.TiffFile) -> None:
     ImageError
         If part of the index is missing.
     """
-    if file.is_ndpi:
-        # Its 64 bit offsets do not follow the standard.
-        return
-    size = file.filehandle.size
-    waiting = [_first(file)]
+    layout = _Layout.of(file)
+    start = 8 if file.tiff.is_bigtiff else 4
+    waiting = [_read(file, start, layout.following, 1)[0]]
     seen: set[int] = set()
     while waiting:
         offset = waiting.pop()
         if offset == 0 or offset in seen:
             continue
         seen.add(offset)
-        if offset >= size:
+        if offset >= file.filehandle.size:
             raise damaged(path)
         try:
-            waiting.extend(_directory(path, file, offset))
+            waiting.extend(_directory(path, file, layout, offset))
         except struct.error as exc:
             raise damaged(path) from exc
 
 
-def _first(file: tifffile.TiffFile) -> int:
-    tiff = file.tiff
-    return int(_read(file, 8 if tiff.is_bigtiff else 4, "Q" if tiff.is_bigtiff else "I", 1)[0])
-
-
-def _directory(path: Path, file: tifffile.TiffFile, offset: int) -> Iterator[int]:
+def _directory(path: Path, file: tifffile.TiffFile, layout: _Layout, offset: int) -> Iterator[int]:
     """Check one directory, and yield where those lie that it leads to."""
-    big = file.tiff.is_bigtiff
-    number, entry, pointer = ("Q", "HHQ", "Q") if big else ("H", "HHI", "I")
-    (count,) = _read(file, offset, number, 1)
-    start = offset + struct.calcsize("=" + number)
-    width = struct.calcsize("=" + entry + pointer)
+    (count,) = _read(file, offset, layout.number, 1)
+    start = offset + struct.calcsize("=" + layout.number)
+    width = struct.calcsize("=" + layout.entry + layout.value)
+    # Where the upper halves of its values are, only Hamamatsu knows.
+    complete = not file.is_ndpi or file.filehandle.size < 2**32
     for i in range(count):
         place = start + i * width
-        code, kind, length = _read(file, place, entry, 1)
-        value = place + struct.calcsize("=" + entry)
-        nbytes = length * (_BYTES | _BYTES_BIG).get(kind, 1)
-        if code in _NEEDED and nbytes > struct.calcsize("=" + pointer):
-            (value,) = _read(file, value, pointer, 1)
+        code, kind, length = _read(file, place, layout.entry, 1)
+        value = place + struct.calcsize("=" + layout.entry)
+        nbytes = length * _BYTES.get(kind, 1)
+        if code in _NEEDED and complete and nbytes > struct.calcsize("=" + layout.value):
+            (value,) = _read(file, value, layout.value, 1)
             if value + nbytes > file.filehandle.size:
                 raise damaged(path)
         if code == _SUB_IFDS:
-            wide = "Q" if nbytes == 8 * length else "I"
-            yield from _read(file, value, wide, length)
-    yield _read(file, start + count * width, pointer, 1)[0]
+            yield from _read(file, value, "Q" if nbytes == 8 * length else "I", length)
+    yield _read(file, start + count * width, layout.following, 1)[0]
 
 
 def _read(file: tifffile.TiffFile, offset: int, format_: str, times: int) -> tuple[Any, ...]:
