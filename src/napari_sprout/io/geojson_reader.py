@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import ImageError, warn
 from .outlines import fill
-from .raster import check_dimensions
+from .raster import check_dimensions, file_errors_in_words
 
 _Shape = tuple[int | None, list[list[NDArray[np.float64]]]]
 """The label, if its name is one, and the polygons of a shape: each its rings, (n, 2) corners."""
@@ -154,13 +154,8 @@ def _shapes(path: Path) -> Iterator[_Shape]:
 
 def _document(path: Path) -> Any:
     try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError as exc:
-        raise ImageError(f"'{path}' does not exist; check its name and folder.") from exc
-    except OSError as exc:
-        raise ImageError(
-            f"'{path}' cannot be read ({exc.strerror or exc}); copy it again."
-        ) from exc
+        with file_errors_in_words(path):
+            return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as exc:
         raise ImageError(
             f"'{path}' is damaged or not a GeoJSON file ({exc}); export it again."

@@ -14,14 +14,18 @@ from numpy.typing import DTypeLike, NDArray
 from ..errors import ImageError, OutputError, SettingsError
 from .atomic import output_error
 from .extras import needed
-from .ome_labels import LabelsMetadata, find_labels, is_zarr
+from .ome_labels import find_labels, label_attributes
+from .ome_metadata import Multiscale
 from .pixel_size import checked_mpp
 from .raster import damaged
+from .slides.ome_zarr_reader import is_zarr
 
 Version = Literal["0.4", "0.5"]
 
 SMALLEST: Final = 1024
 """px; the coarsest level is no larger."""
+
+_ZARR_FORMATS: Final[Mapping[str, int]] = {"0.4": 2, "0.5": 3}
 
 _BLOCK: Final = 1024
 """px; side of what is made smaller at once."""
@@ -45,10 +49,9 @@ class LabelPyramid:
         Pixel size in um; None if unknown.
     """
 
-    def __init__(self, path: Path, metadata: LabelsMetadata, arrays: list[Any]) -> None:
+    def __init__(self, path: Path, mpp: float | None, arrays: list[Any]) -> None:
         self.path = path
-        self.mpp = metadata.mpp
-        self._metadata = metadata
+        self.mpp = mpp
         self._arrays = arrays
 
     @classmethod
@@ -99,11 +102,11 @@ class LabelPyramid:
         size = None if mpp is None else checked_mpp(mpp)
         _check(shape, chunk, np.dtype(dtype), version)
         _make_room(path, overwrite)
-        shapes = _shapes(shape)
-        metadata = LabelsMetadata.new(image_name, len(shapes), size, version)
+        levels = {str(number): lengths for number, lengths in enumerate(_shapes(shape))}
+        attributes = label_attributes(image_name or path.stem, list(levels), size, version)
         with _writing(path):
             group = zarr.create_group(
-                str(path), zarr_format=metadata.zarr_format, attributes=metadata.attributes
+                str(path), zarr_format=_ZARR_FORMATS[version], attributes=attributes
             )
             arrays = [
                 group.create_array(
@@ -112,11 +115,11 @@ class LabelPyramid:
                     chunks=(chunk, chunk),
                     dtype=np.dtype(dtype),
                     fill_value=0,
-                    **_storage(metadata.zarr_format),
+                    **_storage(version),
                 )
-                for name, lengths in zip(metadata.levels, shapes, strict=True)
+                for name, lengths in levels.items()
             ]
-        return cls(path, metadata, arrays)
+        return cls(path, size, arrays)
 
     @classmethod
     def open(cls, path: str | Path) -> LabelPyramid:
@@ -135,16 +138,14 @@ class LabelPyramid:
             If zarr is not installed.
         """
         path, zarr = Path(path), needed("zarr")
-        metadata = find_labels(path)
+        group, scales = find_labels(path)
         try:
-            arrays = [
-                zarr.open_array(str(metadata.group / name), mode="r+") for name in metadata.levels
-            ]
+            arrays = [zarr.open_array(str(group / name), mode="r+") for name in scales.levels]
         except Exception as exc:
             # The bytes are not ours: reading them leads to whatever damage suggests.
             raise damaged(path, exc) from exc
-        _check_labels(path, metadata, arrays[0])
-        return cls(path, metadata, [one for one in arrays if one.ndim == arrays[0].ndim])
+        _check_labels(path, scales, arrays)
+        return cls(path, scales.mpp, arrays)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -291,9 +292,9 @@ def _shapes(shape: tuple[int, int]) -> list[tuple[int, int]]:
     return shapes
 
 
-def _storage(zarr_format: int) -> Mapping[str, Any]:
+def _storage(version: Version) -> Mapping[str, Any]:
     """Return how chunks are stored: the one compression that every reader knows."""
-    if zarr_format == 2:
+    if version == "0.4":
         blosc = needed("numcodecs").Blosc(cname="zstd", clevel=5, shuffle=1)
         return {"compressors": blosc, "chunk_key_encoding": {"name": "v2", "separator": "/"}}
     codec = needed("zarr.codecs").BloscCodec(cname="zstd", clevel=5, shuffle="shuffle")
@@ -307,7 +308,7 @@ def _check(shape: tuple[int, int], chunk: int, dtype: np.dtype[Any], version: st
         raise SettingsError(f"The side of chunks must be 16 to 16384 px, not {chunk}.")
     if dtype.kind != "u":
         raise SettingsError(f"Labels are stored as unsigned whole numbers, not as {dtype}.")
-    if version not in ("0.4", "0.5"):
+    if version not in _ZARR_FORMATS:
         raise SettingsError(f"OME-Zarr is written in version 0.4 or 0.5, not {version!r}.")
 
 
@@ -337,11 +338,12 @@ def _writing(path: Path) -> Iterator[None]:
         raise output_error(path, exc) from exc
 
 
-def _check_labels(path: Path, metadata: LabelsMetadata, array: Any) -> None:
-    if array.ndim != len(metadata.axes) or metadata.axes[-2:] != ("y", "x"):
+def _check_labels(path: Path, scales: Multiscale, arrays: list[Any]) -> None:
+    full = arrays[0]
+    if scales.axes[-2:] != ("y", "x") or any(one.ndim != len(scales.axes) for one in arrays):
         raise damaged(path)
-    if any(length != 1 for length in array.shape[:-2]) or array.dtype.kind not in "iu":
+    if any(length != 1 for length in full.shape[:-2]) or full.dtype.kind not in "iu":
         raise ImageError(
-            f"'{path}' is not a flat label image ({array.dtype.name} of shape {array.shape}); give "
+            f"'{path}' is not a flat label image ({full.dtype.name} of shape {full.shape}); give "
             "the labels, one number a nucleus."
         )

@@ -16,6 +16,7 @@ from ..errors import ImageError, OutputError
 from .atomic import replacing
 from .extras import needed
 from .pixel_size import checked_mpp, plausible
+from .raster import file_errors_in_words
 from .streamed import StreamedFile
 
 ENDINGS: Final = (".csv", ".parquet")
@@ -270,13 +271,8 @@ def _number(text: Any) -> float:
 def _readable(path: Path) -> Iterator[None]:
     """Say of whatever arises in reading a table that the file is missing or damaged."""
     try:
-        yield
-    except FileNotFoundError as exc:
-        raise ImageError(f"'{path}' does not exist; check its name and folder.") from exc
-    except OSError as exc:
-        raise ImageError(
-            f"'{path}' cannot be read ({exc.strerror or exc}); copy it again."
-        ) from exc
+        with file_errors_in_words(path):
+            yield
     except (ValueError, csv.Error) as exc:
         raise ImageError(f"'{path}' is damaged or no table ({exc}); write it again.") from exc
 
