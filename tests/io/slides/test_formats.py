@@ -29,7 +29,9 @@ def test_a_slide_holds_the_pixels_that_were_written(written, levels):
     assert_holds(slide, levels)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(data=st.data())
 def test_any_region_equals_that_of_the_array(written, levels, data):
     slide = open_slide(written)

@@ -49,7 +49,9 @@ def test_chunks_are_whole_tiles(path):
     assert 512 <= min(high, wide) <= max(high, wide) <= 2048
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
 @given(data=st.data())
 def test_slices_are_those_of_the_array(path, rgb, data):
     array = multiscale(SlideSource(path))[0]

@@ -71,6 +71,18 @@ def test_one_file_of_a_dicom_slide_stands_for_all(tmp_path, levels):
     assert is_slide(folder / "level1.dcm")
 
 
+def test_a_folder_of_two_dicom_slides_says_so(tmp_path, levels):
+    folder, other = tmp_path / "slides", tmp_path / "other"
+    write_dicom(folder, levels, 0.5)
+    write_dicom(other, levels[1:], 0.5)
+    for file in other.iterdir():
+        file.rename(folder / f"other-{file.name}")
+    with pytest.raises(ImageError, match="several DICOM series"):
+        open_slide(folder)
+    assert open_slide(folder / "level0.dcm").levels[0].shape == levels[0].shape[:2]
+    assert open_slide(folder / "other-level0.dcm").levels[0].shape == levels[1].shape[:2]
+
+
 def test_a_truncated_dicom_is_found_at_opening(tmp_path, levels):
     folder = tmp_path / "slide"
     write_dicom(folder, levels, 0.5)

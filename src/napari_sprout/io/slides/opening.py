@@ -25,6 +25,7 @@ SCANNER_SUFFIXES: Final = (
 
 _APERIO: Final = "aperio"
 _DICOM_SIGNATURE: Final = b"DICM"
+_DICOM_HEADER: Final = 65536
 
 
 def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
@@ -65,13 +66,21 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
 def _open_folder(path: Path, mpp: float | None) -> Slide:
     if is_zarr(path):
         return OmeZarrSlide(path, mpp)
-    first = next(filter(_is_dicom, sorted(path.iterdir())), None)
-    if first is None:
+    files = list(filter(_is_dicom, sorted(path.iterdir())))
+    if not files:
         raise ImageError(
             f"'{path}' is a folder, and neither an OME-Zarr nor a DICOM slide; give a file inside "
             "it."
         )
-    return ScannerSlide(path, mpp, first)
+    slide = ScannerSlide(path, mpp, files[0])
+    series = slide.properties.get("dicom.SeriesInstanceUID", "").encode()
+    for file in files:
+        if series not in _start_of(file, _DICOM_HEADER):
+            slide.close()
+            raise ImageError(
+                f"'{path}' holds several DICOM series; give one of the files of the slide."
+            )
+    return slide
 
 
 def _open_file(path: Path, mpp: float | None) -> Slide:
@@ -184,9 +193,9 @@ def _is_dicom(path: Path) -> bool:
     return path.is_file() and _start_of(path)[128:] == _DICOM_SIGNATURE
 
 
-def _start_of(path: Path) -> bytes:
+def _start_of(path: Path, length: int = 132) -> bytes:
     with path.open("rb") as file:
-        return file.read(132)
+        return file.read(length)
 
 
 def _may_be_scanner(path: Path, start: bytes) -> bool:

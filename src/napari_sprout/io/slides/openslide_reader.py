@@ -55,6 +55,11 @@ class ScannerSlide(SlideFile):
     mpp
         Pixel size in um that overrides the slide's.
 
+    Attributes
+    ----------
+    properties
+        What OpenSlide says of it, by its names.
+
     Raises
     ------
     ImageError
@@ -70,7 +75,8 @@ class ScannerSlide(SlideFile):
         self._closed = False
         self._handle = self._opened(path)
         try:
-            properties = dict(self._handle.properties)
+            self.properties: dict[str, str] = dict(self._handle.properties)
+            properties = self.properties
             # (width, height) there.
             shapes = [(h, w) for w, h in self._handle.level_dimensions]
             tiles = [_tile(properties, i) for i in range(len(shapes))]
@@ -120,9 +126,8 @@ class ScannerSlide(SlideFile):
                 self._handle = self._opened(self._path)
 
     def _identifying(self) -> Iterable[bytes]:
-        properties = self._handle.properties
-        for name in sorted(properties):
-            yield f"{name}={properties[name]}".encode()
+        for name, value in sorted(self.properties.items()):
+            yield f"{name}={value}".encode()
         if self._format not in _SEVERAL_FILES:
             yield from blocks_of(self._file)
 
