@@ -26,11 +26,11 @@ from typing import Any, Final, TypeVar, cast
 
 from ..core.correction import Change, Correction
 from ..core.edits import Edit, edit_from_json, edit_to_json
+from ..core.loaded import SegmenterSource
 from ..core.session import Progress, Session
 from ..core.settings import Settings
 from ..core.stages import Stage
 from ..errors import ProjectError, SproutError, StoppedError, warn
-from ..models.protocols import PromptableSegmenter
 from .acts import Part, left_over
 from .outcome import SOFTWARE, check_outcome, outcome_of
 from .project import Project
@@ -226,7 +226,7 @@ def replay(
     progress: Callable[[float, str], None] | None = None,
     *,
     device: str = "auto",
-    segmenter: PromptableSegmenter | None = None,
+    segmenter: SegmenterSource | None = None,
 ) -> Correction:
     """Do again everything that was done in a project: the same labels, bit by bit.
 

@@ -83,7 +83,12 @@ def pixel_size_of(layer: Layer) -> float | None:
     return (first + last) / 2
 
 
-def place(layer: Layer, image: Layer, grid: tuple[float, float] = (1.0, 1.0)) -> None:
+def place(
+    layer: Layer,
+    image: Layer,
+    grid: tuple[float, float] = (1.0, 1.0),
+    corner: tuple[int, int] = (0, 0),
+) -> None:
     """Lay a layer over an image layer.
 
     Parameters
@@ -95,6 +100,8 @@ def place(layer: Layer, image: Layer, grid: tuple[float, float] = (1.0, 1.0)) ->
     grid
         Height and width of the layer's pixels, in the image's pixels. The two
         grids share their top left corner (not the centre of their first pixels).
+    corner
+        (y, x) of the image's pixel whose top left corner that is, where it is not the first.
     """
     stretch = np.asarray(grid, dtype=float)
     scale = np.asarray(image.scale, dtype=float) * stretch
@@ -106,5 +113,5 @@ def place(layer: Layer, image: Layer, grid: tuple[float, float] = (1.0, 1.0)) ->
     layer.scale = scale
     layer.rotate = image.rotate
     layer.shear = image.shear
-    layer.translate = np.asarray(within((stretch - 1) / 2), dtype=float)
+    layer.translate = np.asarray(within((stretch - 1) / 2 + corner), dtype=float)
     layer.affine = image.affine

@@ -11,9 +11,13 @@ from numpy.typing import NDArray
 
 from .release import ReleaseWatcher
 
-Tool = Literal["cut", "region"]
+Tool = Literal["cut", "region", "rectangle"]
 
-_MODES: dict[Tool, str] = {"cut": "add_path", "region": "add_polygon_lasso"}
+_MODES: dict[Tool, str] = {
+    "cut": "add_path",
+    "region": "add_polygon_lasso",
+    "rectangle": "add_rectangle",
+}
 
 
 class ShapeTool:

@@ -9,7 +9,7 @@ from napari.layers import Image
 from psygnal import Signal
 
 from ..core.loaded import encoder_choice, segmenter_choice
-from ..core.stages import Stage, needed
+from ..core.stages import MAX_WORKING_PIXELS, Stage, needed
 from ..errors import SettingsError
 from ..models.memory import warning
 from ..models.weights import resolve_device
@@ -18,6 +18,7 @@ from .draft import Draft
 from .model_choice import chosen_models, lacking
 
 CHOOSE_REGION = "choose a region of it first, with 'Region from view' or 'Draw region'."
+_LEAST = 1_000_000
 
 
 class BeforeRun:
@@ -76,6 +77,25 @@ def _memory_warning(draft: Draft, layer: Image) -> str:
     except SettingsError:
         # The run says so itself.
         return ""
+
+
+def working_room(draft: Draft) -> int:
+    """Return how many working pixels a new image can have before the memory runs short.
+
+    At least a million: where that is too much, the run itself says so.
+    """
+    device = resolve_device(draft.device)
+
+    def fits(pixels: int) -> bool:
+        return not warning(*chosen_models(draft.settings.features), pixels, device)
+
+    if fits(MAX_WORKING_PIXELS):
+        return MAX_WORKING_PIXELS
+    least, most = _LEAST, MAX_WORKING_PIXELS
+    while most - least > _LEAST // 10:
+        middle = (least + most) // 2
+        least, most = (middle, most) if fits(middle) else (least, middle)
+    return least
 
 
 def working_pixels(draft: Draft, layer: Image) -> int:

@@ -111,6 +111,7 @@ class SproutDock(QWidget):
         sessions.said.connect(self._say)
         sessions.warned.connect(show_warning)
         # With the window goes this widget: its threads end soon after.
+        self.destroyed.connect(self.segment.slide.slides.close)
         self.destroyed.connect(sessions.close)
         self.destroyed.connect(self._rest.close)
         self.destroyed.connect(self._ahead.close)
@@ -128,6 +129,7 @@ class SproutDock(QWidget):
         self._rest.close()
         self.review.close_watch()
         self.prompts.tools.close_watch()
+        self.segment.slide.slides.close()
         self.sessions.close()
 
     def event(self, event: QEvent | None) -> bool:

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QDoubleSpinBox, QFormLayout, QHBoxLayout, 
 
 from ..core.settings import Settings
 from ..core.stain import StainVectors
+from ..napari_.image_layer import is_slide
 from .parts import allow, button
 from .sessions import Sessions
 from .settings_form import WheelGuard
@@ -21,6 +22,9 @@ _STAINS: Final = {
     "fixed": "Standard H&E colours",
     "given": "Picked by hand",
 }
+_ASSUMED: Final = "unknown (0.25 µm assumed)"
+_UNKNOWN: Final = "unknown: give it first"
+"""Of a slide nothing is assumed."""
 _BEGUN: Final = "It is fixed while this image is worked on: 'Start over' to choose another."
 NO_IMAGE: Final = "Open an H&E image first (File > Open, or drop it on the window)."
 
@@ -36,6 +40,8 @@ class ImageForm(QWidget):
 
     changed = Signal(Settings)
     """The settings with another way to find the stains' colours."""
+    sized = Signal()
+    """Another pixel size."""
 
     def __init__(self, sessions: Sessions) -> None:
         super().__init__()
@@ -46,7 +52,7 @@ class ImageForm(QWidget):
         self.pixel_size.setDecimals(4)
         self.pixel_size.setSingleStep(0.05)
         self.pixel_size.setSuffix(" µm")
-        self.pixel_size.setSpecialValueText("unknown (0.25 µm assumed)")
+        self.pixel_size.setSpecialValueText(_ASSUMED)
         self.pixel_size.setProperty(
             "does", "The side of one pixel: 0.25 µm for a 40x scan, 0.5 µm for 20x."
         )
@@ -82,8 +88,10 @@ class ImageForm(QWidget):
         draft = self._sessions.draft
         begun = self._sessions.current is not None or self._sessions.is_opening
         why_not = NO_IMAGE if draft is None else _BEGUN if begun else ""
-        allow(self.pixel_size, why_not)
         allow(self.device, why_not)
+        allow(self.pixel_size, why_not or ("" if draft is None else draft.fixed))
+        slide = is_slide(self._sessions.layer)
+        self.pixel_size.setSpecialValueText(_UNKNOWN if slide else _ASSUMED)
         why_not = NO_IMAGE if draft is None else ""
         allow(self.stain, why_not)
         allow(self.pick, why_not)
@@ -100,6 +108,7 @@ class ImageForm(QWidget):
     def _size_edited(self, size: float) -> None:
         if (draft := self._sessions.draft) is not None:
             draft.mpp = size if size > 0 else None
+            self.sized.emit()
 
     def _device_edited(self) -> None:
         if (draft := self._sessions.draft) is not None:

@@ -9,6 +9,8 @@ from qtpy.QtWidgets import QHBoxLayout, QMessageBox
 from ..core.session import Session
 from ..core.settings import Settings
 from ..core.stages import STAGES, Stage, needed, reads
+from ..napari_.image_layer import is_slide
+from .before_run import CHOOSE_REGION
 from .earlier_box import EarlierBox
 from .fold import Fold
 from .image_form import NO_IMAGE, ImageForm
@@ -18,6 +20,7 @@ from .parts import Tab, allow, button
 from .scan_box import ScanBox
 from .sessions import Sessions
 from .settings_form import SettingsForm
+from .slide_box import SlideBox
 from .stage_list import StageList
 
 _DECIDE: Final = "Choose above first whether to go on with your earlier work."
@@ -44,6 +47,7 @@ class SegmentTab(Tab):
         self._sessions = sessions
         self._stopping = False
         self.earlier = EarlierBox(sessions)
+        self.slide = SlideBox(sessions)
         self.image = ImageForm(sessions)
         self.form = SettingsForm()
         self.missing = MissingBox(sessions, self.form.open_models)
@@ -71,6 +75,7 @@ class SegmentTab(Tab):
         line = QHBoxLayout()
         for one in (self.run_to, self.run_from, self.restart):
             line.addWidget(one)
+        self.lines.addWidget(self.slide)
         self.lines.addWidget(self.earlier)
         self.lines.addWidget(self.run_button)
         self.lines.addWidget(self.missing)
@@ -90,6 +95,8 @@ class SegmentTab(Tab):
         self.form.changed.connect(self._edited)
         self.form.models_changed.connect(self.missing.show_draft)
         self.image.changed.connect(self._edited)
+        self.image.sized.connect(self.slide.slides.give_pixel_size)
+        self.slide.slides.changed.connect(self.image.show_draft)
         self.earlier.decided.connect(self.show_all)
         self.stages.chosen.connect(lambda _: self._show_buttons())
         self._sessions.current_changed.connect(self._show_other)
@@ -140,6 +147,8 @@ class SegmentTab(Tab):
         self.run_button.setText("Cancel" if running else "Run")
         self.run_button.setProperty("does", _CANCEL if running else _RUN)
         no_run = NO_IMAGE if sessions.layer is None else _DECIDE if self.earlier.asks else ""
+        if is_slide(sessions.layer):
+            no_run = f"This is a slide: {CHOOSE_REGION}"
         stopping = "It stops after the step it is at." if self._stopping else ""
         allow(self.open_button, _RUNNING if running else no_run)
         no_run = no_run or self._none_opened()

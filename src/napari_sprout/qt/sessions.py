@@ -19,13 +19,11 @@ from ..core.stages import Stage
 from ..errors import SproutError
 from ..io.project import Project
 from ..napari_.controller import SessionController
-from ..napari_.image_layer import is_colour_image, pixel_size_of
+from ..napari_.image_layer import is_colour_image
 from ..napari_.registry import SessionRegistry
 from .before_run import BeforeRun
-from .draft import Draft, MakeSegmenter, frugal_segmenter
-from .earlier import earlier_work
+from .draft import Draft, MakeSegmenter, draft_for, frugal_segmenter
 from .keeping import layer_with, new_project, tile_cache
-from .preferences import preferences
 from .preparation import GIVEN_UP, Ending, Preparation, Preparations
 from .taking_away import take_away
 from .workers import ThreadedSubmit
@@ -40,8 +38,8 @@ _RELAYED: Final = ("progress", "stage_finished", "changed", "busy", "history_cha
 class Sessions:
     """Everything that is open in one viewer.
 
-    The signals from `progress` to `history_changed` are those of the chosen
-    image's controller; what is said and what failed is told of every image.
+    The signals from `progress` to `history_changed` are those of the chosen image's
+    controller; what is said, and what failed, is told of every image.
 
     Parameters
     ----------
@@ -91,7 +89,7 @@ class Sessions:
 
     @property
     def layer(self) -> Image | None:
-        """The chosen image."""
+        """The chosen image; None without one."""
         return self._layer
 
     @property
@@ -103,6 +101,10 @@ class Sessions:
     def draft(self) -> Draft | None:
         """What is chosen for the chosen image; None without one."""
         return None if self._layer is None else self._drafts[self._layer]
+
+    def draft_of(self, layer: Image) -> Draft | None:
+        """Return what is chosen for an image; None if it has never been the chosen one."""
+        return self._drafts.get(layer)
 
     @property
     def is_opening(self) -> bool:
@@ -122,9 +124,8 @@ class Sessions:
             return
         self._layer = layer
         if layer not in self._drafts:
-            earlier = None if self.registry.get(layer) else earlier_work(layer)
-            device = self._device or preferences().device
-            self._drafts[layer] = Draft(mpp=pixel_size_of(layer), device=device, earlier=earlier)
+            begun = self.registry.get(layer) is not None
+            self._drafts[layer] = draft_for(layer, self._device, begun=begun)
         self.current_changed.emit()
 
     def run(self, until: Stage = Stage.NUCLEI) -> None:
@@ -156,11 +157,7 @@ class Sessions:
         def opened(on: SessionController, pieces: tuple[Piece, ...]) -> None:
             for text in texts:
                 self.warn(text)
-            draft.applied = draft.settings
-            on.change_settings(draft.settings)
-            on.open_nuclei(pieces)
-            if on.view is not None:
-                on.scene.introduce()
+            draft.open_nuclei(on, pieces)
 
         if controller is None:
             self._begin(self._layer, draft, lambda: read(texts.append), opened)
@@ -175,20 +172,23 @@ class Sessions:
             self.current.cancel()
 
     def work(
-        self, work: Callable[[], Any], on_done: Callable[[Any], None] = lambda _: None
+        self,
+        work: Callable[[], Any],
+        on_done: Callable[[Any], None] = lambda _: None,
+        controller: SessionController | None = None,
     ) -> None:
-        """Do something with the chosen image's session, in its thread, when edits are done.
+        """Do some `work` with a session, in its thread, when edits are done.
 
         Parameters
         ----------
-        work
-            What to do.
         on_done
             Given what it returns, in the window's thread. What it raises is told
             by `failed`.
+        controller
+            Of the session; of the chosen image's by default.
         """
-        if self.current is not None:
-            submit, told = self._workers[self.current], lambda error: self.fail(str(error))
+        if (of := controller or self.current) is not None:
+            submit, told = self._workers[of], lambda error: self.fail(str(error))
             submit(work, on_progress=lambda _: None, on_done=on_done, on_error=told)
 
     def say(self, text: str) -> None:
@@ -203,13 +203,13 @@ class Sessions:
         """Tell the person that something came to nothing, and why."""
         self.failed.emit(text)
 
-    def restart(self) -> None:
-        """Let go of the chosen image's session, and take its layers away.
+    def restart(self, *also: Image) -> None:
+        """Let go of the chosen image's session, which stays on disk, and take its layers away.
 
-        The work stays in its project folder.
+        `also` are taken away first.
         """
         if self.current is not None:
-            self._leave(self.current)
+            self._leave(self.current, *also)
             self.current_changed.emit()
 
     def resume(self, folder: Path) -> None:
@@ -352,9 +352,9 @@ class Sessions:
         if submit is not None:
             self._opening.note(Ending.of(controller, submit))
 
-    def _leave(self, controller: SessionController) -> None:
+    def _leave(self, controller: SessionController, *also: Image) -> None:
         """Let go of a controller, and take its layers away."""
-        made = controller.scene.store.layers
+        made = [*also, *controller.scene.store.layers]
         self._let_go(controller)
         self._drafts[controller.image_layer].forget_opened_nuclei()
         take_away(self.viewer, made)
@@ -381,9 +381,8 @@ class Sessions:
             self.choose(event.value)
 
     def _removed(self, event: Any) -> None:
-        if not is_colour_image(event.value):
-            return
-        self.images_changed.emit()
+        if is_colour_image(event.value):
+            self.images_changed.emit()
         if event.value is self._layer:
             self._layer = None
             if images := self.images:
@@ -394,6 +393,6 @@ class Sessions:
     def _activated(self, event: Any) -> None:
         """Follow a person who goes to another image, or to one of its layers."""
         if (layer := self.viewer.layers.selection.active) is not None:
-            owner = self.registry.owner(layer)
             # Of what is no image, nothing is chosen.
+            owner = self.registry.owner(layer)
             self.choose(layer if owner is None else owner.image_layer)

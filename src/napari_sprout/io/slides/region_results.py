@@ -28,7 +28,7 @@ from .regions import Region, region_of_image
 
 if TYPE_CHECKING:
     from ...core.correction import Correction
-    from ...models.protocols import PromptableSegmenter
+    from ...core.loaded import SegmenterSource
 
 _PREPARING: Final = ("ChangeSettings", "PaintReference")
 """Edits that are for the next run alone."""
@@ -173,7 +173,7 @@ def bring_up_to_date(
     progress: Callable[[float, str], None] = lambda fraction, what: None,
     *,
     device: str = "auto",
-    segmenter: PromptableSegmenter | None = None,
+    segmenter: SegmenterSource | None = None,
 ) -> bool:
     """Do again what was done in a region, if the nuclei that are kept are not the last.
 

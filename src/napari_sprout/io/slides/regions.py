@@ -122,12 +122,35 @@ class SlideRegions:
             Which slide. If there are regions already, their pixel size counts.
         """
         bases = tuple(bases)
-        for base in bases:
-            for folder in _made(base):
-                found = read_facts(folder)
-                if found.fingerprint == facts.fingerprint:
-                    return cls(folder, found)
-        return cls(next(one for one in numbered(bases[0]) if not one.exists()), facts)
+        known = cls.known(bases, facts.fingerprint)
+        return cls.new(bases[0], facts) if known is None else known
+
+    @classmethod
+    def new(cls, base: Path, facts: RegionsFacts) -> SlideRegions:
+        """Return a folder that is yet to be, numbered if its name is taken."""
+        return cls(next(one for one in numbered(base) if not one.exists()), facts)
+
+    @classmethod
+    def known(cls, bases: Iterable[Path], fingerprint: str) -> SlideRegions | None:
+        """Return the folder of a slide if it is there, None if not.
+
+        Parameters
+        ----------
+        bases
+            Where it may be.
+        fingerprint
+            Of the slide.
+
+        Raises
+        ------
+        ProjectError
+            If it is damaged, or made by a later version.
+        """
+        for folder in (folder for base in bases for folder in _made(base)):
+            facts = read_facts(folder)
+            if facts.fingerprint == fingerprint:
+                return cls(folder, facts)
+        return None
 
     @property
     def begun(self) -> bool:
