@@ -10,7 +10,7 @@ import itertools
 import json
 import math
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +33,22 @@ from .streamed import StreamedFile
 ObjectType = Literal["detection", "cell"]
 
 _NAMESPACE: Final = uuid.uuid5(uuid.NAMESPACE_URL, "https://napari-sprout/nucleus")
+HEAD: Final = '{"type":"FeatureCollection","features":[\n'
+FOOT: Final = "\n]}\n"
+"""Around the features, which have a line each."""
+
+_MEASUREMENTS: Final = {
+    "Area px^2": "area",
+    "Perimeter px": "perimeter",
+    "Eccentricity": "eccentricity",
+    "Haematoxylin OD mean": "haematoxylin",
+    "Eosin OD mean": "eosin",
+    "Predicted IoU": "predicted_iou",
+    "Stability": "stability",
+    "Score": "score",
+}
+"""Names in QuPath's style, and what of a nucleus they hold."""
+
 _TOGETHER: Final = 512
 """Nuclei whose outlines are traced at once."""
 
@@ -150,9 +166,9 @@ class GeoJsonWriter(StreamedFile[TextIO]):
 @contextmanager
 def _collection(path: str | Path) -> Iterator[TextIO]:
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        file.write('{"type":"FeatureCollection","features":[\n')
+        file.write(HEAD)
         yield file
-        file.write("\n]}\n")
+        file.write(FOOT)
 
 
 def write_geojson(
@@ -238,17 +254,8 @@ def _closed(ring: NDArray[np.int64]) -> list[list[int]]:
 
 
 def _measurements(nucleus: Nucleus, mpp: float | None) -> dict[str, float]:
-    """Return finite measurements under names in QuPath's style, to six digits."""
-    values = {
-        "Area px^2": nucleus.area,
-        "Perimeter px": nucleus.perimeter,
-        "Eccentricity": nucleus.eccentricity,
-        "Haematoxylin OD mean": nucleus.haematoxylin,
-        "Eosin OD mean": nucleus.eosin,
-        "Predicted IoU": nucleus.predicted_iou,
-        "Stability": nucleus.stability,
-        "Score": nucleus.score,
-    }
+    """Return finite measurements by name, to six digits."""
+    values = {name: getattr(nucleus, field) for name, field in _MEASUREMENTS.items()}
     if mpp is not None:
         values["Area µm^2"] = nucleus.area * mpp**2
         values["Perimeter µm"] = nucleus.perimeter * mpp
@@ -257,3 +264,15 @@ def _measurements(nucleus: Nucleus, mpp: float | None) -> dict[str, float]:
         for name, value in values.items()
         if math.isfinite(value)
     }
+
+
+def measured_as(ident: int, measurements: Mapping[str, Any]) -> Nucleus:
+    """Return what an object's measurements say of a nucleus; its place is unknown, so NaN."""
+    values: dict[str, Any] = dict.fromkeys(_MEASUREMENTS.values(), math.nan)
+    for name, field in _MEASUREMENTS.items():
+        value = measurements.get(name)
+        if isinstance(value, int | float):
+            values[field] = float(value)
+    area = values["area"]
+    values["area"] = int(area) if math.isfinite(area) else 0
+    return Nucleus(id=ident, y=math.nan, x=math.nan, **values)

@@ -6,24 +6,27 @@ pixel spans 0..1 on both axes.
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..core.crops import Mask
+from ..core.instances import Box, Nucleus
 from ..errors import ImageError, warn
+from .crop_labels import LARGEST_LABEL, CropLabels
+from .geojson import FOOT, HEAD, measured_as
+from .json_file import read_json
 from .outlines import fill
 from .raster import check_dimensions, file_errors_in_words
 
-_Shape = tuple[int | None, list[list[NDArray[np.float64]]]]
+_Outline = tuple[int | None, list[list[NDArray[np.float64]]]]
 """The label, if its name is one, and the polygons of a shape: each its rings, (n, 2) corners."""
 
-_LARGEST_LABEL: Final = 2**31 - 1
 # In a file that holds such objects, other shapes (regions, tiles) enclose them.
 _NUCLEI: Final = {"detection", "cell", "PathDetectionObject", "PathCellObject"}
 _GEOMETRIES: Final = {
@@ -35,6 +38,7 @@ _GEOMETRIES: Final = {
     "MultiPolygon",
     "GeometryCollection",
 }
+_UNREAD: Final = object()
 _NEVER_NUCLEI: Final = {"tile", "tmaCore", "tma_core", "root", "PathTileObject", "TMACoreObject"}
 
 
@@ -75,66 +79,142 @@ def read_geojson(
         from each other.
     """
     path = Path(path)
-    found = list(_shapes(path))
-    shape = _extent(path, found) if shape is None else shape
-    numbers = _numbers([name for name, _ in found])
-    # Largest first, so that smaller ones come to lie on top.
-    drawn = [[fill(polygon, shape) for polygon in polygons] for _, polygons in found]
-    areas = [sum(int(np.count_nonzero(mask)) for _, mask in parts) for parts in drawn]
-    labels = np.zeros(shape, dtype=np.int32)
-    for index in sorted(range(len(drawn)), key=lambda index: -areas[index]):
-        for (y0, x0, y1, x1), mask in drawn[index]:
-            labels[y0:y1, x0:x1][mask] = numbers[index]
-    _check_covered(path, len(found), len(np.unique(labels[labels > 0])), shape, tell)
-    return labels
+    labels = geojson_labels(path, shape)
+    check_dimensions(path, *labels.shape)
+    return labels.whole(path, tell)
 
 
-def _extent(path: Path, found: Sequence[_Shape]) -> tuple[int, int]:
+def geojson_labels(
+    path: Path, shape: tuple[int, int] | None = None, features: Features | None = None
+) -> CropLabels:
+    """Return the label image in a GeoJSON file, see :func:`read_geojson`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shape
+        (H, W) of the image, of any size; None for the smallest that holds all shapes.
+    features
+        Those of the file, if it has been opened already.
+
+    Raises
+    ------
+    ImageError
+        As of :func:`read_geojson`.
+    """
+    found: Iterable[_Outline] = _outlines(path, features or Features(path))
+    if shape is None:
+        found = list(found)
+        shape = _extent(path, found)
+    inside = shape
+    return CropLabels(
+        inside,
+        ((name, [_drawn(path, one, inside) for one in polygons]) for name, polygons in found),
+    )
+
+
+def _drawn(
+    path: Path, polygon: list[NDArray[np.float64]], shape: tuple[int, int]
+) -> tuple[Box, Mask]:
+    """Return the pixels of a polygon, which no damage may make larger than memory."""
+    corners = np.clip(np.concatenate(polygon), 0, shape)
+    height, width = (math.ceil(side) for side in np.ptp(corners, axis=0).tolist())
+    if height and width:
+        check_dimensions(path, height, width)
+    return fill(polygon, shape)
+
+
+def geojson_measurements(path: Path, features: Features | None = None) -> dict[int, Nucleus]:
+    """Return what our own GeoJSON says of nuclei, by their labels, where their shape is known.
+
+    Only stains and scores are meant to be used: centroid, area and form are NaN or 0.
+
+    Raises
+    ------
+    ImageError
+        If the file cannot be read.
+    """
+    found: dict[int, Nucleus] = {}
+    for feature in features or Features(path):
+        name = _label_in(feature)
+        measured = _properties(feature).get("measurements")
+        if name is not None and isinstance(measured, dict) and measured:
+            found.setdefault(name, measured_as(name, measured))
+    return found
+
+
+def _extent(path: Path, found: Sequence[_Outline]) -> tuple[int, int]:
     """Return the height and width that hold all shapes."""
     corners = [ring.max(axis=0) for _, polygons in found for rings in polygons for ring in rings]
     if not corners:
         raise ImageError(f"'{path}' holds no outlines of nuclei; export the objects again.")
-    height, width = (max(0, math.ceil(side)) for side in np.max(corners, axis=0))
-    check_dimensions(path, height, width)
+    height, width = (max(1, math.ceil(side)) for side in np.max(corners, axis=0))
     return height, width
 
 
-def _numbers(names: Sequence[int | None]) -> list[int]:
-    """Return a label for each shape: its name where no earlier one has it, else a free one."""
-    owners: dict[int, int] = {}
-    for index, name in enumerate(names):
-        if name is not None:
-            owners.setdefault(name, index)
-    free = (number for number in itertools.count(1) if number not in owners)
-    return [
-        name if name is not None and owners[name] == index else next(free)
-        for index, name in enumerate(names)
-    ]
+class Features:
+    """The features of a file, again and again.
+
+    A file by :class:`.GeoJsonWriter`, a feature a line, is read line by line each time, so
+    that memory does not grow with it; any other is kept as a whole.
+
+    Parameters
+    ----------
+    path
+        The file.
+    document
+        What it holds, if that is known.
+
+    Raises
+    ------
+    ImageError
+        If it is missing, unreadable or not GeoJSON.
+    """
+
+    def __init__(self, path: Path, document: Any = _UNREAD) -> None:
+        self._path = path
+        self._document = document
+        if document is _UNREAD and not self._lines_are_features():
+            self._document = read_json(path, "GeoJSON file")
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if self._document is not _UNREAD:
+            yield from _features(self._path, self._document)
+            return
+        with file_errors_in_words(self._path), self._path.open(encoding="utf-8") as file:
+            file.readline()
+            for line in file:
+                if not line.startswith("{"):
+                    break
+                yield from _features(self._path, json.loads(line.rstrip().rstrip(",")))
+
+    def _lines_are_features(self) -> bool:
+        """Whether each line is a feature, and the last one is there."""
+        try:
+            with file_errors_in_words(self._path), self._path.open(encoding="utf-8") as file:
+                if file.readline() != HEAD:
+                    return False
+                line, comma = "", True
+                for line in file:
+                    if not line.startswith("{"):
+                        break
+                    if not comma:
+                        return False
+                    json.loads(line.rstrip().rstrip(","))
+                    comma = line.endswith(",\n")
+                rest = line.lstrip("\n") + file.read(len(FOOT) + 1)
+                return rest == FOOT.lstrip("\n")
+        except (ValueError, RecursionError):
+            return False
 
 
-def _check_covered(
-    path: Path, total: int, visible: int, shape: tuple[int, int], tell: Callable[[str], None]
-) -> None:
-    size = f"{shape[1]} x {shape[0]} px"
-    if total and not visible:
-        raise ImageError(
-            f"None of the {total} shapes in '{path}' lies in this image ({size}); give the file "
-            "that was exported from it, at full resolution."
-        )
-    if visible < total:
-        tell(
-            f"{total - visible} of the {total} shapes in '{path}' were left out: they cover no "
-            f"pixel of this image ({size}) or lie under others."
-        )
-
-
-def _shapes(path: Path) -> Iterator[_Shape]:
+def _outlines(path: Path, features: Features) -> Iterator[_Outline]:
     """Yield the name, if it is a label, and the polygons of every nucleus in a file."""
-    features = list(_features(path, _document(path)))
-    kinds = [_kind(feature) for feature in features]
-    chosen = _NUCLEI if _NUCLEI.intersection(kinds) else set(kinds) - _NEVER_NUCLEI
-    for number, (feature, kind) in enumerate(zip(features, kinds, strict=True), 1):
-        if kind not in chosen:
+    kinds = {_kind(feature) for feature in features}
+    chosen = _NUCLEI if _NUCLEI.intersection(kinds) else kinds - _NEVER_NUCLEI
+    for number, feature in enumerate(features, 1):
+        if _kind(feature) not in chosen:
             continue
         geometry = feature.get("nucleusGeometry") or feature.get("geometry")
         try:
@@ -150,16 +230,6 @@ def _shapes(path: Path) -> Iterator[_Shape]:
             ) from exc
         if polygons:
             yield _label_in(feature), polygons
-
-
-def _document(path: Path) -> Any:
-    try:
-        with file_errors_in_words(path):
-            return json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as exc:
-        raise ImageError(
-            f"'{path}' is damaged or not a GeoJSON file ({exc}); export it again."
-        ) from exc
 
 
 def _features(path: Path, document: Any) -> Iterator[dict[str, Any]]:
@@ -201,7 +271,7 @@ def _kind(feature: dict[str, Any]) -> str:
 def _label_in(feature: dict[str, Any]) -> int | None:
     name = str(_properties(feature).get("name", ""))
     plain = name.isascii() and name.isdigit() and len(name) <= 10 and not name.startswith("0")
-    return int(name) if plain and int(name) <= _LARGEST_LABEL else None
+    return int(name) if plain and int(name) <= LARGEST_LABEL else None
 
 
 def _coordinates(geometry: Any) -> list[Any]:
