@@ -11,6 +11,8 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 
 fail() {
+    # What the workflow said, latest last.
+    tail -n 40 -- *.log >&2 2>/dev/null || true
     echo "FAILED: $*" >&2
     exit 1
 }
@@ -34,7 +36,7 @@ END
 
 # check FOLDER SLIDE,STATUS...: the table has these slides, and the report exists.
 check() {
-    local folder=$1
+    local folder=$1 name
     shift
     [ -s "$folder/cohort.html" ] || fail "there is no report in $folder"
     diff <(printf '%s\n' "$@") <(tail -n +2 "$folder/cohort.csv" | cut -d, -f1,2) ||
@@ -69,14 +71,14 @@ test_workflow() {
     [ ! -e "out put/cohort.html" ] || fail "the run was over before it could be killed"
     # What a killed Snakemake leaves locked; of others this is not known.
     if [ "$name" = snakemake ]; then "$@" --unlock >/dev/null 2>&1; fi
-    "$@" >run.log 2>&1 || { cat run.log; fail "$name"; }
+    "$@" >run.log 2>&1 || fail "$name"
     check "out put" "case 1,finished" "case2,finished"
     diff <(digests "out put") <(digests "$place/alone") || fail "results differ"
 
     echo "== $name: nothing is done twice"
     local before
     before=$(stat -c %y "out put/case2.slide/summary.json")
-    "$@" >again.log 2>&1 || { cat again.log; fail "$name, again"; }
+    "$@" >again.log 2>&1 || fail "$name, again"
     [ "$before" = "$(stat -c %y "out put/case2.slide/summary.json")" ] || fail "done twice"
 
     echo "== $name: a slide that cannot be read is named, and the others go on"
@@ -84,7 +86,7 @@ test_workflow() {
     if "$@" >broken.log 2>&1; then fail "a broken slide passed for a good one"; fi
     check "out put" "broken,absent" "case 1,finished" "case2,finished"
     rm "$place/my slides/broken.svs"
-    "$@" >mended.log 2>&1 || { cat mended.log; fail "$name, without the broken slide"; }
+    "$@" >mended.log 2>&1 || fail "$name, mended"
     check "out put" "case 1,finished" "case2,finished"
     cd "$place"
 }
