@@ -14,16 +14,15 @@ from numpy.typing import DTypeLike, NDArray
 from ..errors import ImageError, OutputError, SettingsError
 from .atomic import output_error
 from .extras import needed
+from .mode_pyramid import halved, level_shapes
 from .ome_labels import find_labels, label_attributes
 from .ome_metadata import Multiscale
 from .pixel_size import checked_mpp
 from .raster import damaged
 from .slides.ome_zarr_reader import is_zarr
+from .windows import read_window
 
 Version = Literal["0.4", "0.5"]
-
-SMALLEST: Final = 1024
-"""px; the coarsest level is no larger."""
 
 _ZARR_FORMATS: Final[Mapping[str, int]] = {"0.4": 2, "0.5": 3}
 
@@ -102,7 +101,7 @@ class LabelPyramid:
         size = None if mpp is None else checked_mpp(mpp)
         _check(shape, chunk, np.dtype(dtype), version)
         _make_room(path, overwrite)
-        levels = {str(number): lengths for number, lengths in enumerate(_shapes(shape))}
+        levels = {str(number): lengths for number, lengths in enumerate(level_shapes(shape))}
         attributes = label_attributes(image_name or path.stem, list(levels), size, version)
         with _writing(path):
             group = zarr.create_group(
@@ -217,21 +216,7 @@ class LabelPyramid:
         ImageError
             If a chunk is damaged.
         """
-        array = self._arrays[level]
-        rows, columns = self.shapes[level]
-        top, left = max(y, 0), max(x, 0)
-        bottom, right = min(y + height, rows), min(x + width, columns)
-        out = np.zeros((height, width), array.dtype)
-        if top < bottom and left < right:
-            leading = (0,) * (array.ndim - 2)
-            try:
-                part = array[(*leading, slice(top, bottom), slice(left, right))]
-            except MemoryError:
-                raise
-            except Exception as exc:
-                raise damaged(self.path, exc) from exc
-            out[top - y : bottom - y, left - x : right - x] = part
-        return out
+        return read_window(self.path, self._arrays[level], y, x, height, width)
 
     def blocks(self, level: int = 0, side: int = _BLOCK) -> Iterator[tuple[int, int, int, int]]:
         """Yield (y, x, height, width) of blocks of whole chunks, row by row, over a level.
@@ -268,28 +253,6 @@ class LabelPyramid:
                 tall, across = min(2 * height, finer[0] - 2 * y), min(2 * width, finer[1] - 2 * x)
                 labels = self.read(level - 1, 2 * y, 2 * x, tall, across)
                 self._write(level, y, x, halved(labels))
-
-
-def halved(labels: NDArray[Any]) -> NDArray[Any]:
-    """Return (ceil(H / 2), ceil(W / 2)) labels for (H, W), as :meth:`LabelPyramid.finish` says."""
-    height, width = labels.shape
-    if not labels.any():
-        return np.zeros((-(-height // 2), -(-width // 2)), labels.dtype)
-    even = np.pad(labels, ((0, height % 2), (0, width % 2)), mode="edge")
-    four = np.stack([even[::2, ::2], even[::2, 1::2], even[1::2, ::2], even[1::2, 1::2]])
-    votes = np.stack([(four == one).sum(axis=0, dtype=np.uint8) for one in four])
-    # A label before background where votes are equal; of labels, the first in reading order.
-    best = (2 * votes + (four != 0)).argmax(axis=0)
-    chosen: NDArray[Any] = np.take_along_axis(four, best[None], axis=0)[0]
-    return chosen
-
-
-def _shapes(shape: tuple[int, int]) -> list[tuple[int, int]]:
-    shapes = [(int(shape[0]), int(shape[1]))]
-    while max(shapes[-1]) > SMALLEST:
-        height, width = shapes[-1]
-        shapes.append((-(-height // 2), -(-width // 2)))
-    return shapes
 
 
 def _storage(version: Version) -> Mapping[str, Any]:

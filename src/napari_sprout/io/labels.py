@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,19 +11,15 @@ from typing import Any, Final
 from xml.etree import ElementTree
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
-from .._version import __version__
 from ..errors import ImageError, OutputError
-from .atomic import replacing
 from .images import read_raster
-from .pixel_size import checked_mpp
+from .mode_pyramid import SMALLEST, halved
+from .ome_tiff import KEY, NAMESPACE, TiffLevel, write_ome_tiff
 from .raster import Raster
 
-NAMESPACE: Final = "napari-sprout"
 _LARGEST_LABEL: Final = 2**31 - 1
-_KEY: Final = "metadata"
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +47,7 @@ def write_labels(
     *,
     mpp: float | None = None,
     metadata: Mapping[str, Any] | None = None,
+    pyramid: bool = False,
 ) -> None:
     """Write a label image as a tiled, losslessly compressed OME-TIFF, whole or not at all.
 
@@ -71,6 +67,9 @@ def write_labels(
     metadata
         Anything JSON can hold (NumPy numbers and paths too), read back by
         :func:`read_labels`.
+    pyramid
+        Whether coarser levels are written too, as SubIFDs of a BigTIFF, down to 1024 px:
+        large images then open at once in QuPath and Fiji (Bio-Formats).
 
     Raises
     ------
@@ -81,34 +80,23 @@ def write_labels(
     """
     path = Path(path)
     stored = _compact(path, np.asarray(labels))
-    note = json.dumps(dict(metadata or {}), sort_keys=True, default=_plain)
-    ome: dict[str, Any] = {
-        "Creator": f"napari-sprout {__version__}",
-        "Name": "Nuclei",
-        "axes": "YX",
-        "MapAnnotation": {"Namespace": NAMESPACE, "Value": {_KEY: note}},
-    }
-    resolution: dict[str, Any] = {}
-    if mpp is not None:
-        size = checked_mpp(mpp)
-        for axis in "XY":
-            ome[f"PhysicalSize{axis}"] = size
-            ome[f"PhysicalSize{axis}Unit"] = "µm"
-        resolution = {"resolution": (1e4 / size, 1e4 / size), "resolutionunit": "CENTIMETER"}
-    ome["UUID"] = _content_uuid(stored, mpp, note)
-    with replacing(path) as temporary:
-        tifffile.imwrite(
-            temporary,
-            stored,
-            ome=True,
-            photometric="minisblack",
-            tile=(256, 256),
-            compression="zlib",
-            predictor=True,
-            software=ome["Creator"],
-            metadata=ome,
-            **resolution,
-        )
+    levels = [TiffLevel(_shape(stored), stored)]
+    while pyramid and max(levels[-1].shape) > SMALLEST:
+        smaller = halved(np.asarray(levels[-1].pixels))
+        levels.append(TiffLevel(_shape(smaller), smaller))
+    write_ome_tiff(
+        path,
+        levels,
+        stored.dtype,
+        tile=512 if pyramid else 256,
+        mpp=mpp,
+        metadata=metadata or {},
+        digest=hashlib.sha256(f"{stored.shape} {stored.dtype}".encode() + stored.tobytes()),
+    )
+
+
+def _shape(labels: NDArray[Any]) -> tuple[int, int]:
+    return labels.shape[0], labels.shape[1]
 
 
 def _compact(path: Path, labels: NDArray[Any]) -> NDArray[np.uint16] | NDArray[np.uint32]:
@@ -127,18 +115,6 @@ def _compact(path: Path, labels: NDArray[Any]) -> NDArray[np.uint16] | NDArray[n
     if high < 2**16:
         return np.ascontiguousarray(labels, dtype=np.uint16)
     return np.ascontiguousarray(labels, dtype=np.uint32)
-
-
-def _plain(value: object) -> object:
-    """Return what JSON can hold for a NumPy number or array, a path, or any other object."""
-    return value.tolist() if isinstance(value, np.generic | np.ndarray) else str(value)
-
-
-def _content_uuid(labels: NDArray[Any], mpp: float | None, note: str) -> str:
-    """Return the OME file identifier, derived from the content so that it never varies."""
-    digest = hashlib.sha256(f"{labels.shape} {labels.dtype} {mpp} {note}".encode())
-    digest.update(labels.tobytes())
-    return str(uuid.UUID(bytes=digest.digest()[:16], version=5))
 
 
 def read_labels(path: str | Path) -> LoadedLabels:
@@ -190,7 +166,7 @@ def _metadata(ome_xml: str) -> dict[str, Any]:
         root = ElementTree.fromstring(ome_xml)
         for annotation in root.iterfind("{*}StructuredAnnotations/{*}MapAnnotation"):
             if annotation.get("Namespace") == NAMESPACE:
-                found = json.loads(annotation.findtext(f"{{*}}Value/{{*}}M[@K='{_KEY}']") or "{}")
+                found = json.loads(annotation.findtext(f"{{*}}Value/{{*}}M[@K='{KEY}']") or "{}")
                 return found if isinstance(found, dict) else {}
     except (ElementTree.ParseError, json.JSONDecodeError):
         pass
