@@ -26,12 +26,12 @@ COMMAND = [sys.executable, "-c", "from napari_sprout.cli.main import main; main(
 @pytest.fixture(scope="module")
 def slide(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("slide") / "case.png"
-    write_png(path, synthetic_he(shape=(700, 1200), n_nuclei=160, seed=5).rgb)
+    write_png(path, synthetic_he(shape=(512, 1200), n_nuclei=120, seed=5).rgb)
     return path
 
 
 def command(slide: Path, output: Path, *options: str) -> list[str]:
-    arguments = ["slide", str(slide), "-o", str(output), "--mpp", "0.25", "--tile", "64"]
+    arguments = ["slide", str(slide), "-o", str(output), "--mpp", "0.25", "--tile", "128"]
     return [*COMMAND, *arguments, "--device", "cpu", "-q", *options]
 
 
@@ -67,7 +67,7 @@ def test_a_killed_run_goes_on_and_gives_the_same(
     found = tmp_path / "case.slide" / WORK / FOUND
     run = subprocess.Popen(command(slide, tmp_path, "--workers", "0"), start_new_session=True)
     deadline = time.monotonic() + 240
-    while not (found.is_dir() and len(list(found.glob("[0-9]*.npz"))) >= 2):
+    while not (found.is_dir() and list(found.glob("[0-9]*.npz"))):
         assert time.monotonic() < deadline
         assert run.poll() is None, "it ended before it could be killed"
         time.sleep(0.02)
@@ -141,7 +141,9 @@ def test_a_scheduler_that_dies_is_told() -> None:
     from distributed import Client, LocalCluster
 
     with (
-        LocalCluster(n_workers=1, dashboard_address=None, silence_logs="CRITICAL") as cluster,
+        LocalCluster(
+            n_workers=1, dashboard_address="127.0.0.1:0", silence_logs="CRITICAL"
+        ) as cluster,
         Client(cluster.scheduler_address) as client,
     ):
         workers = OnDask(client, cluster.scheduler_address)

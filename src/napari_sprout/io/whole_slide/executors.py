@@ -122,7 +122,7 @@ def local_workers(count: int, threads: int) -> Iterator[OnDask]:
             n_workers=count,
             threads_per_worker=1,
             processes=True,
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             silence_logs=os.environ.get(_LOG_LEVEL, "CRITICAL"),
         )
         with cluster, distributed.Client(cluster) as client:
