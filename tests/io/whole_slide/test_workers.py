@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from napari_sprout.io.label_pyramid import LabelPyramid
 
 from napari_sprout.core.synthetic import synthetic_he
 from napari_sprout.io.cohort.summary import read_summary
+from napari_sprout.io.label_pyramid import LabelPyramid
 from napari_sprout.io.overlay import write_png
 from napari_sprout.io.whole_slide.executors import OnDask, SchedulerError, executor, local_workers
 from napari_sprout.io.whole_slide.plan import CSV, LABELS, SUMMARY, WORK

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ...core.instances import Box
 from ..slides.protocol import Slide
 
-PIECE_UM: Final = 192.0
-"""um; side of a piece: more than SAM's tile, so that most tokens see nothing of the joints."""
+PIECE_UM: Final = 128.0
+"""um; side of a piece: as much as a tile of SAM sees."""
 
 LAYOUTS: Final = ((3, 3), (2, 3), (2, 2), (1, 2), (1, 1))
 """Rows and columns of pieces, the largest first."""
