@@ -13,6 +13,7 @@ from .._version import __version__
 from ..errors import SproutError
 from .cohort import cohort_command
 from .compare import compare_command
+from .convert import convert_command
 from .demo import demo_command
 from .evaluate import evaluate_command
 from .experiment import experiment_command
@@ -96,6 +97,7 @@ app.command("evaluate")(evaluate_command)
 app.command("experiment")(experiment_command)
 app.command("cohort")(cohort_command)
 app.command("compare")(compare_command)
+app.command("convert")(convert_command)
 app.command("replay")(replay_command)
 app.add_typer(models_app, name="models")
 

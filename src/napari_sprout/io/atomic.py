@@ -152,6 +152,52 @@ def filling(folder: str | Path) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path for a folder, which then takes the place of `path`.
+
+    A folder that is there is put aside and deleted only when the new one has come; on an
+    exception it stays as it was, and the new one is removed.
+
+    Parameters
+    ----------
+    path
+        The final folder; its parent must exist.
+
+    Yields
+    ------
+    Path
+        Hidden, beside it, with the same suffix: where the body of the ``with`` statement
+        must create the folder.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written there.
+    """
+    path = Path(path)
+    draft, aside = (
+        path.with_name(f".sprout-{secrets.token_hex(6)}{path.suffix}") for _ in range(2)
+    )
+    try:
+        yield draft
+        if path.exists():
+            path.rename(aside)
+        try:
+            draft.rename(path)
+        except OSError:
+            if aside.exists():
+                aside.rename(path)
+            raise
+        fsync_folder(path.parent)
+    except OSError as exc:
+        raise output_error(path, exc) from exc
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+
+
 def _check_target(target: Path) -> None:
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))

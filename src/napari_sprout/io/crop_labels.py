@@ -61,6 +61,11 @@ class CropLabels:
         """Return the number of shapes, those included that cover no pixel."""
         return self._count
 
+    @property
+    def empty(self) -> bool:
+        """Whether no shape covers a pixel."""
+        return not self._parts
+
     def read(self, y: int, x: int, height: int, width: int) -> NDArray[np.int32]:
         """Return (height, width) labels, (y, x) being the first pixel; 0 is background."""
         window = (y, x, y + height, x + width)

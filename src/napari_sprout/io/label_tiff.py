@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ..errors import ImageError
 from .extras import needed
 from .label_pyramid import LabelPyramid
+from .labels import stored_metadata
 from .ome_tiff import TiffLevel, write_ome_tiff
 from .raster import damaged, file_errors_in_words
 from .tiff import check_complete, extent, largest_series, stated_mpp
@@ -93,6 +94,15 @@ class LabelTiff:
     path
         The file.
 
+    Attributes
+    ----------
+    shape
+        (H, W).
+    mpp
+        Pixel size in um; None if the file states none.
+    metadata
+        What :func:`.write_labels` was given; empty for files of other programs.
+
     Raises
     ------
     ImageError
@@ -112,6 +122,7 @@ class LabelTiff:
             check_complete(self.path, level)
             self.shape = extent(level)
             self.mpp = stated_mpp(self._file, number, level.keyframe)
+            self.metadata = stored_metadata(self._file.ome_metadata or "")
             self._store = series.aszarr(level=0)
             self._array = zarr.open_array(self._store, mode="r")
         except ImageError:

@@ -134,7 +134,7 @@ def read_labels(path: str | Path) -> LoadedLabels:
     path = Path(path)
     raster, _ = read_raster(path)
     labels = _as_labels(path, raster)
-    return LoadedLabels(labels, raster.mpp, _metadata(raster.ome_xml))
+    return LoadedLabels(labels, raster.mpp, stored_metadata(raster.ome_xml))
 
 
 def _as_labels(path: Path, raster: Raster) -> NDArray[np.int32]:
@@ -160,7 +160,7 @@ def _as_labels(path: Path, raster: Raster) -> NDArray[np.int32]:
     return np.ascontiguousarray(pixels, dtype=np.int32)
 
 
-def _metadata(ome_xml: str) -> dict[str, Any]:
+def stored_metadata(ome_xml: str) -> dict[str, Any]:
     """Return our own metadata, or nothing if another program wrote or changed them."""
     try:
         root = ElementTree.fromstring(ome_xml)
