@@ -147,7 +147,7 @@ def gemm_rate() -> float:
     """
     import torch
 
-    from napari_sprout.models.openvino_encoder import openvino, ops
+    from napari_sprout.models.openvino_graph import openvino, ops
 
     size = [2048, 2048]
     a, b = torch.randn(size), torch.randn(size)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from ..models.frame import EMBEDDING
 from ..models.protocols import MaskBatch, PromptableSegmenter
 from ..models.transfer import moved
+from ..models.windowed import BATCH
 from .crops import tight
 from .features import TileEmbeddings
 from .instances import Candidate
@@ -27,8 +28,8 @@ from .mask_prompts import PointPrompts, disk, prompt_batch
 from .settings import DecodingSettings
 from .threads import in_threads
 
-BATCHES: Final = {"cpu": 8}
-"""Prompts decoded at once by kind of device: what still fits a processor's cache."""
+BATCHES: Final = {"cpu": BATCH}
+"""Prompts decoded at once by kind of device."""
 
 LARGE_BATCH: Final = 256
 """The same where the device has memory of its own."""

@@ -13,6 +13,8 @@ The arithmetic is segment-anything's, in another order:
   every image token to keys, queries and values, here the few tokens are projected the
   other way, ``(x W) k = x (W k)``, which halves the work.
 
+On a processor OpenVINO runs the same arithmetic for whole batches (``openvino_decoder``).
+
 SAM 2's decoder is the same but for one more token, and for details of the image that are
 added while masks are enlarged. The details stand behind a token's features (see ``sam2``).
 
@@ -22,13 +24,26 @@ Source: Kirillov et al. 2023, Segment Anything, appendix A (mask decoder); Ravi 
 
 from __future__ import annotations
 
-from typing import Any
+import logging
+from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .decoder_parts import DecoderParts, tokens_of
 from .frame import EMBEDDING, FEATURES, LOGITS_PER_TOKEN
+
+if TYPE_CHECKING:
+    from .openvino_decoder import OpenVinoDecoder
+
+BATCH: Final = 8
+"""Prompts that a processor decodes at once: what still fits its cache."""
+_MOST_COMPILED: Final = 32
+"""Tokens a side of the largest windows that OpenVINO decodes; few masks want larger ones."""
+
+_LOG = logging.getLogger(__name__)
+_SLOWLY: Final = "OpenVINO does not run the mask decoder, torch does: %s"
 
 
 class WindowedDecoder:
@@ -42,32 +57,9 @@ class WindowedDecoder:
     """
 
     def __init__(self, prompt_encoder: Any, mask_decoder: Any) -> None:
-        self._decoder = mask_decoder
-        self._position = _tokens(prompt_encoder.get_dense_pe()[0])
-        first = mask_decoder.transformer.layers[0]
-        to_image, to_tokens = first.cross_attn_token_to_image, first.cross_attn_image_to_token
-        keys, values, queries = to_image.k_proj, to_image.v_proj, to_tokens.q_proj
-        projection = torch.cat([part.weight for part in (keys, values, queries)]).T
-        # A token, and beside it what the first layer's attention makes of it.
-        self._widened = torch.cat([torch.eye(len(projection)).to(projection), projection], dim=1)
-        placed = (
-            torch.zeros_like(self._position),
-            self._position @ keys.weight.T + keys.bias,
-            values.bias.expand(len(self._position), -1),  # values carry no position
-            self._position @ queries.weight.T + queries.bias,
-        )
-        self._placed = torch.cat(placed, dim=1)
-        *small, lift = prompt_encoder.mask_downscaling
-        self._downscaling = torch.nn.Sequential(*small)
-        self._lift = self._widened.T @ lift.weight[:, :, 0, 0]
-        self._lift_bias = lift.bias @ self._widened
-        self._no_mask: Tensor = prompt_encoder.no_mask_embed.weight @ self._widened
-        asked = [mask_decoder.iou_token.weight, mask_decoder.mask_tokens.weight]
-        if hasattr(mask_decoder, "obj_score_token"):
-            asked.insert(0, mask_decoder.obj_score_token.weight)
-        self._outputs = torch.cat(asked)
-        self._first_mask = len(self._outputs) - len(asked[-1])
+        self._parts = DecoderParts.of(prompt_encoder, mask_decoder)
         self._tile: tuple[Tensor, Tensor, Tensor] = (torch.empty(0),) * 3
+        self._compiled = _compiled(self._parts)
 
     def decode(
         self, embedding: Tensor, origins: Tensor, window: int, sparse: Tensor, masks: Tensor | None
@@ -94,28 +86,37 @@ class WindowedDecoder:
         iou
             (n, 4) predicted IoU.
         """
-        decoder, transformer = self._decoder, self._decoder.transformer
-        prompt = torch.cat([self._outputs.expand(len(origins), -1, -1), sparse], dim=1)
         where = _window_tokens(origins.to(embedding.device), window)
         whole, details = self._whole(embedding)
+        compiled = self._compiled
+        if compiled and len(origins) == BATCH and window <= _MOST_COMPILED:
+            try:
+                return compiled.decode(whole, where, sparse, masks)
+            except Exception as error:
+                # The work can be done all the same, more slowly.
+                _LOG.warning(_SLOWLY, error)
+                self._compiled = None
+        parts, decoder = self._parts, self._parts.decoder
+        transformer = decoder.transformer
+        prompt = torch.cat([parts.outputs.expand(len(origins), -1, -1), sparse], dim=1)
         first, *others = transformer.layers
         tokens, image = self._first_layer(first, prompt, whole[where] + self._dense(masks))
-        position = self._position[where]
+        position = parts.position[where]
         for layer in others:
             tokens, image = _layer(layer, prompt, tokens, image, position)
         tokens = tokens + _gather(
             transformer.final_attn_token_to_image, tokens + prompt, image + position, image
         )
         tokens = transformer.norm_final_attn(tokens)
-        each = enumerate(decoder.output_hypernetworks_mlps, start=self._first_mask)
+        each = enumerate(decoder.output_hypernetworks_mlps, start=parts.first_mask)
         heads = torch.stack([mlp(tokens[:, place]) for place, mlp in each], 1)
         added = details[where] if details.shape[1] else None
         logits = _upscaled(decoder.output_upscaling, image, heads, window, added)
-        return logits, decoder.iou_prediction_head(tokens[:, self._first_mask - 1])
+        return logits, decoder.iou_prediction_head(tokens[:, parts.first_mask - 1])
 
     def _first_layer(self, layer: Any, prompt: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
         """Run the first layer on what is made once a tile: new tokens, new image tokens."""
-        dim = len(self._widened)
+        dim = len(self._parts.widened)
         image, projected = torch.split(whole, [dim, whole.shape[-1] - dim], dim=-1)
         keys, values, queries = (_heads(part, layer) for part in projected.chunk(3, dim=-1))
         tokens = layer.norm1(layer.self_attn(q=prompt, k=prompt, v=prompt))
@@ -137,8 +138,9 @@ class WindowedDecoder:
         # Read and replaced as a whole: several threads may share a decoder.
         known, made, details = self._tile
         if known is not embedding:
-            made = torch.addmm(self._placed, _tokens(embedding[:FEATURES]), self._widened)
-            details = _tokens(embedding[FEATURES:])
+            features = tokens_of(embedding[:FEATURES])
+            made = torch.addmm(self._parts.placed, features, self._parts.widened)
+            details = tokens_of(embedding[FEATURES:])
             self._tile = embedding, made, details
         return made, details
 
@@ -149,15 +151,23 @@ class WindowedDecoder:
         a window of a mask prompt is encoded as that place of the whole.
         """
         if masks is None:
-            return self._no_mask
-        small = self._downscaling(masks[:, None]).flatten(2).transpose(1, 2)
-        widened: Tensor = functional.linear(small, self._lift, self._lift_bias)
+            return self._parts.no_mask
+        small = self._parts.downscaling(masks[:, None]).flatten(2).transpose(1, 2)
+        widened: Tensor = functional.linear(small, self._parts.lift, self._parts.lift_bias)
         return widened
 
 
-def _tokens(grid: Tensor) -> Tensor:
-    """Turn a (c, h, w) grid into (h * w, c) tokens."""
-    return grid.flatten(1).T.contiguous()
+def _compiled(parts: DecoderParts) -> OpenVinoDecoder | None:
+    """Return what decodes batches more quickly; None if there is nothing, as for SAM 2."""
+    if parts.position.device.type != "cpu" or hasattr(parts.decoder, "obj_score_token"):
+        return None
+    try:
+        # Here, not above: it has no wheels for some processors.
+        from .openvino_decoder import OpenVinoDecoder
+    except ImportError as error:
+        _LOG.warning(_SLOWLY, error)
+        return None
+    return OpenVinoDecoder(parts)
 
 
 def _window_tokens(origins: Tensor, window: int) -> Tensor:
