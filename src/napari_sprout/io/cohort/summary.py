@@ -44,8 +44,8 @@ MEASURES: Final[Mapping[str, Bins]] = MappingProxyType(
         "area_um2": Bins(0.0, 500.0, 1000),
         "eccentricity": Bins(0.0, 1.0, 200),
         # Optical density; deconvolution also gives values a little below zero.
-        "haematoxylin": Bins(-0.5, 3.0, 350),
-        "eosin": Bins(-0.5, 3.0, 350),
+        "haematoxylin": Bins(-0.5, 5.0, 550),
+        "eosin": Bins(-0.5, 5.0, 550),
         "score": Bins(0.0, 2.0, 200),
     }
 )
