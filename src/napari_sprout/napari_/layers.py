@@ -82,7 +82,7 @@ class LayerStore:
         layers = self.viewer.layers
         below = [self.image, *(held for s, (held, _) in self._held.items() if s.rank < slot.rank)]
         above = 1 + max((layers.index(one) for one in below if one in layers), default=-1)
-        with _selection_kept(layers):
+        with selection_kept(layers):
             layers.insert(above, layer)
         self._held[slot] = (layer, grid)
 
@@ -143,7 +143,7 @@ class LayerStore:
 
 
 @contextmanager
-def _selection_kept(layers: LayerList) -> Iterator[None]:
+def selection_kept(layers: LayerList) -> Iterator[None]:
     """Keep napari from selecting a new layer: the person's own choice stays.
 
     To put the selection back afterwards would do, but napari builds up the

@@ -18,6 +18,7 @@ from ..io.slides.region_results import RegionState
 from ..io.slides.regions import Region, region_of_image
 from .camera import look_at, screen_pixel
 from .image_layer import PLACE, is_colour_image, is_slide, place
+from .layers import selection_kept
 from .readers import SLIDE, image_options
 from .region_box import Corners, place_in_words
 from .shape_tool import ShapeTool, Tool
@@ -85,6 +86,7 @@ class SlideLayers:
         self._map: Labels | None = None
         self._outlines: Shapes | None = None
         self._tool: ShapeTool | None = None
+        self._shown: tuple[tuple[tuple[Box, RegionState], ...], Box | None] = ((), None)
         for name in PLACE:
             slide.events[name].connect(self._follow)
         viewer.layers.events.removed.connect(self._removed)
@@ -122,7 +124,7 @@ class SlideLayers:
             )
             self._map = layer
             self._insert(layer, self._above(self.slide), ((downsample, downsample), (0, 0)))
-        else:
+        elif not np.array_equal(self._map.data, found):
             self._map.data = found
         # napari lets every layer with new data be edited.
         self._map.editable = False
@@ -131,6 +133,10 @@ class SlideLayers:
         self, regions: Sequence[tuple[Box, RegionState]], chosen: Box | None = None
     ) -> None:
         """Outline the regions, each in the colour of its state; the chosen one stands out."""
+        shown = (tuple(regions), chosen)
+        if shown == self._shown:
+            return
+        self._shown = shown
         if self._outlines is None:
             if not regions:
                 return
@@ -198,11 +204,8 @@ class SlideLayers:
     def _insert(self, layer: Layer, index: int, lie: _Lie) -> None:
         self._lie[layer] = lie
         place(layer, self.slide, *lie)
-        active = self.viewer.layers.selection.active
-        self.viewer.layers.insert(index, layer)
-        # What a person works on stays in their hand.
-        if active in self.viewer.layers:
-            self.viewer.layers.selection.active = active
+        with selection_kept(self.viewer.layers):
+            self.viewer.layers.insert(index, layer)
 
     def _above(self, layer: Layer) -> int:
         return int(self.viewer.layers.index(layer)) + 1
@@ -222,7 +225,7 @@ class SlideLayers:
         if gone is self._map:
             self._map = None
         elif gone is self._outlines:
-            self._outlines = None
+            self._outlines, self._shown = None, ((), None)
         elif self._tool is not None and gone is self._tool.layer:
             self._tool = None
 

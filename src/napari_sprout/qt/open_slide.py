@@ -22,6 +22,7 @@ from ..io.slides.region_results import RegionState, state_of
 from ..io.slides.regions import Region, RegionsFacts, SlideRegions
 from ..io.slides.source import SlideSource
 from ..io.whole_slide.plan import Overview, overview
+from ..napari_.slide_progress import progress_map
 from .workers import ThreadedSubmit, ThreadJob
 
 _T = TypeVar("_T")
@@ -64,6 +65,7 @@ class OpenSlide:
         self._submit = ThreadedSubmit()
         # Of its own: to see a large slide as a whole takes a while, and nobody waits for that.
         self._looking = ThreadedSubmit()
+        self._map: tuple[Overview, dict[Box, RegionState], NDArray[np.uint8]] | None = None
         self._job: ThreadJob | None = None
         self._what = ""
 
@@ -94,6 +96,19 @@ class OpenSlide:
         if opened.known is not None:
             return opened.known
         return SlideRegions.new(self._places[0], RegionsFacts.of(opened.slide, self.mpp))
+
+    def progress_map(self) -> NDArray[np.uint8] | None:
+        """Return what has become of each place of the slide; None until the tissue is known.
+
+        As of :func:`~napari_sprout.napari_.slide_progress.progress_map`.
+        """
+        seen, states = self.overview, dict(self.states)
+        if seen is None:
+            return None
+        if self._map is None or self._map[:2] != (seen, states):
+            found = progress_map(seen.tissue, seen.downsample, states.items())
+            self._map = (seen, states, found)
+        return self._map[2]
 
     @property
     def busy(self) -> str:

@@ -59,6 +59,7 @@ class SlideBox(QFrame):
         super().__init__()
         self._sessions = sessions
         self.slides = Slides(sessions)
+        self._rows: list[tuple[Box, RegionState, str]] = []
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.note = note()
         self.note.setTextFormat(Qt.TextFormat.PlainText)
@@ -139,17 +140,21 @@ class SlideBox(QFrame):
         return f"{regions}. {_LOOKING}" if share is None else f"{regions}. {_done(share)}"
 
     def _show_list(self, desk: SlideOnDesk) -> None:
-        chosen, mpp = self.slides.chosen, desk.open.mpp
-        self.list.clear()
-        if mpp is None:
-            return
-        for box, state in sorted(desk.open.states.items()):
-            text = f"{extent(box, mpp)} at {place_in_words(box, mpp)}: {_STATES[state]}"
-            item = QListWidgetItem(_icon(state), text)
-            item.setData(Qt.ItemDataRole.UserRole, box)
-            self.list.addItem(item)
-            if chosen is not None and chosen.box == box:
-                self.list.setCurrentItem(item)
+        mpp, states = desk.open.mpp, sorted(desk.open.states.items())
+        rows = (
+            [] if mpp is None else [(box, state, _line(box, state, mpp)) for box, state in states]
+        )
+        if rows != self._rows:
+            self._rows = rows
+            self.list.clear()
+            for box, state, text in rows:
+                item = QListWidgetItem(_icon(state), text)
+                item.setData(Qt.ItemDataRole.UserRole, box)
+                self.list.addItem(item)
+        chosen = self.slides.chosen
+        boxes = [box for box, _, _ in rows]
+        known = chosen is not None and chosen.box in boxes
+        self.list.setCurrentRow(boxes.index(chosen.box) if known and chosen else -1)
 
     def _show_buttons(self, desk: SlideOnDesk) -> None:
         slide = desk.open
@@ -215,6 +220,10 @@ def _done(share: float) -> str:
     """Return the share of the tissue that is done; what is little is not told as nothing."""
     text = "< 1 %" if 0 < share < 0.01 else f"{int(100 * share)} %"
     return f"{text} of the tissue is segmented."
+
+
+def _line(box: Box, state: RegionState, mpp: float) -> str:
+    return f"{extent(box, mpp)} at {place_in_words(box, mpp)}: {_STATES[state]}"
 
 
 def _icon(state: RegionState) -> QIcon:

@@ -28,7 +28,7 @@ from ..napari_.slide_layers import (
     region_title,
     slide_path,
 )
-from ..napari_.slide_progress import progress_map, share_done
+from ..napari_.slide_progress import share_done
 from .before_run import working_room
 from .draft import Draft
 from .keeping import slide_folders
@@ -79,11 +79,11 @@ class Slides:
         self._sessions = sessions
         self._desks: dict[Image, SlideOnDesk] = {}
         self._left: SessionController | None = None
+        self._closed = False
         self._viewer = sessions.viewer
-        self._zoomed = QTimer()
-        self._zoomed.setSingleShot(True)
-        self._zoomed.setInterval(_ZOOMED)
-        self._zoomed.timeout.connect(self._fit)
+        self._zoomed = _timer(_ZOOMED, self._fit)
+        # Layers are changed in a turn of their own: each takes a moment, and the window answers.
+        self._stale = _timer(0, self._show_layers)
         self._camera = getattr(self._viewer, "scene", self._viewer).camera
         self._camera.events.zoom.connect(self._zooming)
         self._viewer.layers.events.inserted.connect(self._inserted)
@@ -112,10 +112,8 @@ class Slides:
     def share(self) -> float | None:
         """How much of the tissue is segmented, 0 to 1; None as long as nobody knows."""
         desk = self.desk
-        if desk is None or desk.open.overview is None:
-            return None
-        seen = desk.open.overview
-        return share_done(progress_map(seen.tissue, seen.downsample, desk.open.states.items()))
+        found = None if desk is None else desk.open.progress_map()
+        return None if found is None else share_done(found)
 
     # What can be done
 
@@ -196,8 +194,12 @@ class Slides:
             self.changed.emit()
 
     def close(self) -> None:
-        """Let go of all slides, without waiting."""
+        """Let go of all slides, without waiting; harmless if done already."""
+        if self._closed:
+            return
+        self._closed = True
         self._zoomed.stop()
+        self._stale.stop()
         self._camera.events.zoom.disconnect(self._zooming)
         self._viewer.layers.events.inserted.disconnect(self._inserted)
         self._viewer.layers.events.removed.disconnect(self._removed)
@@ -297,16 +299,19 @@ class Slides:
             desk.layers.adopt(layer, region)
 
     def _show(self) -> None:
-        """Show what is done of the slide that is worked on, on its layers too."""
-        desk = self.desk
-        if desk is not None:
-            chosen = self.chosen
-            states = sorted(desk.open.states.items())
-            desk.layers.show_regions(states, None if chosen is None else chosen.box)
-            if (seen := desk.open.overview) is not None:
-                found = progress_map(seen.tissue, seen.downsample, states)
-                desk.layers.show_map(found, seen.downsample)
+        """Show what is done of the slide that is worked on, and soon on its layers too."""
+        self._stale.start()
         self.changed.emit()
+
+    def _show_layers(self) -> None:
+        desk, chosen = self.desk, self.chosen
+        if desk is None:
+            return
+        states = sorted(desk.open.states.items())
+        desk.layers.show_regions(states, None if chosen is None else chosen.box)
+        if (found := desk.open.progress_map()) is not None and desk.open.overview is not None:
+            desk.layers.show_map(found, desk.open.overview.downsample)
+            self.changed.emit()
 
     def _worked(self) -> None:
         """Take note of what was done in the chosen region."""
@@ -339,6 +344,15 @@ class Slides:
     def _fit(self) -> None:
         for desk in self._desks.values():
             desk.layers.fit_outlines()
+
+
+def _timer(milliseconds: int, call: Callable[[], None]) -> QTimer:
+    """Return a timer that calls once, so long after it was started last."""
+    timer = QTimer()
+    timer.setSingleShot(True)
+    timer.setInterval(milliseconds)
+    timer.timeout.connect(call)
+    return timer
 
 
 def _most(draft: Draft) -> tuple[int, str]:
