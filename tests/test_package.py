@@ -54,6 +54,7 @@ def test_the_wheel_carries_all_that_the_program_needs_offline(wheel: Path) -> No
         "samples/hgsc_nest.png",
         "samples/hgsc_stromal.png",
         "napari.yaml",
+        "io/cohort/report.html",
         "py.typed",
     ):
         assert f"napari_sprout/{needed}" in names
