@@ -1,6 +1,6 @@
 """How long whole slides take, in how much memory, and what cutting them into tiles costs.
 
-python benchmarks/slides.py IMAGE -o docs/slides_measured.md
+python benchmarks/slides.py IMAGE LABELS -o docs/slides_measured.md
 
 Slides of several sizes are made of IMAGE, mirrored over islands of tissue, and segmented by
 ``napari-sprout slide`` in processes of their own. Then one piece full of tissue is segmented as
@@ -128,7 +128,30 @@ print(len(session.nuclei))
 """
 
 
-def overhead(folder: Path, texture: np.ndarray) -> list[str]:
+def mirrored(values: np.ndarray) -> np.ndarray:
+    """Return an array and its mirror images on FULL x FULL px."""
+    extra = [(0, FULL - values.shape[0]), (0, FULL - values.shape[1])]
+    return np.pad(values, extra + [(0, 0)] * (values.ndim - 2), mode="symmetric")
+
+
+def accuracy(labels: np.ndarray, truth: np.ndarray) -> str:
+    """Return mean AJI and PQ over the copies of the annotated image, each by itself."""
+    from napari_sprout.core.metrics import evaluate, mean_scores
+
+    height, width = truth.shape
+    whole = mirrored(truth)
+    found = mean_scores(
+        [
+            evaluate(*(np.ascontiguousarray(v[y : y + height, x : x + width]) for v in pair))
+            for pair in ((labels, whole),)
+            for y in range(0, FULL - height + 1, height)
+            for x in range(0, FULL - width + 1, width)
+        ]
+    )
+    return f"{found.aji:.3f} | {found.pq:.3f}"
+
+
+def overhead(folder: Path, texture: np.ndarray, truth: np.ndarray) -> list[str]:
     """Compare one image with a slide of tiles of the same pixels, one thread each."""
     import tifffile
 
@@ -136,9 +159,7 @@ def overhead(folder: Path, texture: np.ndarray) -> list[str]:
     from napari_sprout.io.label_pyramid import LabelPyramid
     from napari_sprout.io.labels import read_labels
 
-    height, width = texture.shape[:2]
-    extra = [(0, max(FULL - height, 0)), (0, max(FULL - width, 0)), (0, 0)]
-    rgb = np.pad(texture, extra, mode="symmetric")[:FULL, :FULL]
+    rgb = mirrored(texture)
     path = folder / "full.tif"
     tifffile.imwrite(path, rgb, tile=(512, 512), compression="zlib", photometric="rgb")
     begin = time.perf_counter()
@@ -150,23 +171,28 @@ def overhead(folder: Path, texture: np.ndarray) -> list[str]:
     arguments = ("slide", str(path), "-o", str(folder), "--mpp", "0.25", "-q")
     tiled = run(*arguments, "--workers", "0")
     pyramid = LabelPyramid.open(folder / "full.slide" / "labels.ome.zarr")
-    scores = evaluate(
-        np.asarray(pyramid.read(0, 0, 0, FULL, FULL)).astype(np.int32),
-        read_labels(folder / "whole_labels.tif").labels,
+    labels = np.asarray(pyramid.read(0, 0, 0, FULL, FULL)).astype(np.int32)
+    alone = read_labels(folder / "whole_labels.tif").labels
+    scores = evaluate(labels, alone)
+    rows = (
+        ("one image", whole, scores.n_truth, alone),
+        ("tiles", tiled, scores.n_prediction, labels),
     )
+    more = tiled.processor_seconds / whole.processor_seconds - 1
     lines = [
-        f"{FULL} x {FULL} px full of tissue, one process of one thread:",
+        f"{FULL} x {FULL} px full of tissue (the image and its mirror images), one process of one "
+        "thread; AJI and PQ against the annotation, over its copies:",
         "",
-        "| | seconds | processor seconds | GB | nuclei |",
-        "|---|---|---|---|---|",
-        f"| one image | {whole.seconds:.0f} | {whole.processor_seconds:.0f} | {whole.one:.2f} "
-        f"| {scores.n_truth} |",
-        f"| tiles | {tiled.seconds:.0f} | {tiled.processor_seconds:.0f} | {tiled.one:.2f} "
-        f"| {scores.n_prediction} |",
+        "| | seconds | processor seconds | GB | nuclei | AJI | PQ |",
+        "|---|---|---|---|---|---|---|",
+        *(
+            f"| {name} | {m.seconds:.0f} | {m.processor_seconds:.0f} | {m.one:.2f} | {count} "
+            f"| {accuracy(found, truth)} |"
+            for name, m, count, found in rows
+        ),
         "",
-        f"Tiles take {100 * (tiled.processor_seconds / whole.processor_seconds - 1):+.0f} % of "
-        f"processor time. AJI of the tiles' labels against the image's: {scores.aji:.3f}, "
-        f"F1 at IoU 0.5: {scores.dq:.3f}.",
+        f"Tiles take {100 * more:+.0f} % of processor time, the sample and the start included. The "
+        f"tiles' labels against the image's: AJI {scores.aji:.3f}, F1 at IoU 0.5 {scores.dq:.3f}.",
     ]
     print("\n".join(lines), flush=True)
     return lines
@@ -175,6 +201,7 @@ def overhead(folder: Path, texture: np.ndarray) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image", type=Path, help="an H&E image at 0.25 um per pixel")
+    parser.add_argument("labels", type=Path, help="its annotation")
     parser.add_argument("--sides", type=int, nargs="*", default=list(SIDES))
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--folder", type=Path, help="where slides go; a temporary one by default")
@@ -182,19 +209,20 @@ def main() -> None:
     arguments = parser.parse_args()
 
     from napari_sprout.io.images import read_image
+    from napari_sprout.io.labels import read_labels
 
-    texture = read_image(arguments.image).rgb
+    texture, truth = read_image(arguments.image).rgb, read_labels(arguments.labels).labels
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.folder or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         sides = " ".join(map(str, arguments.sides))
         made_by = (
-            f"Made by `python benchmarks/slides.py {arguments.image} --sides {sides} "
-            f"--workers {arguments.workers}` on {processor()}."
+            f"Made by `python benchmarks/slides.py {arguments.image} {arguments.labels} "
+            f"--sides {sides} --workers {arguments.workers}` on {processor()}."
         )
         lines = [made_by, "", f"## Slides with {SHARE:.0%} tissue", ""]
         lines += growth(folder, texture, arguments.sides, arguments.workers)
-        lines += ["", "## What tiling costs", "", *overhead(folder, texture)]
+        lines += ["", "## What tiling costs", "", *overhead(folder, texture, truth)]
     if arguments.output:
         replace_results(arguments.output, "Whole slides, measured", "\n".join(lines))
 
