@@ -1,6 +1,6 @@
 """How long whole slides take, in how much memory, and what cutting them into tiles costs.
 
-python benchmarks/slides.py IMAGE LABELS -o docs/slides_measured.md
+python benchmarks/slides.py IMAGE LABELS -o docs/whole_slides.md
 
 Slides of several sizes are made of IMAGE, mirrored over islands of tissue, and segmented by
 ``napari-sprout slide`` in processes of their own. Then one piece full of tissue is segmented as
