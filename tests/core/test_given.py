@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sprout.core.coordinates import Scale
-from napari_sprout.core.given import MOST, GivenNuclei, given_prompts, pieces_of
+from napari_sprout.core.given import MOST, GivenNuclei, given_prompts
+from napari_sprout.core.pieces import pieces_of
 from napari_sprout.core.settings import PromptSettings
 from napari_sprout.errors import SproutError
 

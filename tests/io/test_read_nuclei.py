@@ -10,7 +10,7 @@ import skimage.io
 import tifffile
 from numpy.typing import NDArray
 
-from napari_sprout.core.given import pieces_of
+from napari_sprout.core.pieces import pieces_of
 from napari_sprout.core.session import Session
 from napari_sprout.core.settings import Settings
 from napari_sprout.core.synthetic import SyntheticImage

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from napari_sprout.core.edits import AddPrompt, OpenNuclei, PaintNucleus, RefineNuclei
-from napari_sprout.core.given import pieces_of
 from napari_sprout.core.instances import Prompt
+from napari_sprout.core.pieces import pieces_of
 from napari_sprout.core.stages import Stage
 from napari_sprout.napari_.roles import LayerRole
 

@@ -11,13 +11,12 @@ from functools import cached_property
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from ..errors import SettingsError, SproutError
 from .coordinates import Scale
 from .crops import Mask, check_drawn, slices, subtract, tight
 from .edits import Piece
-from .instances import Box, Prompt
+from .instances import Prompt
 from .labels import on_working_grid
 from .outputs import PromptSet
 from .prompts import inner_points, negative_points
@@ -100,23 +99,6 @@ class GivenNuclei:
         for ident, box, mask in self.pieces:
             digest.update(json.dumps([ident, box]).encode() + np.packbits(mask).tobytes())
         return digest.hexdigest()
-
-
-def pieces_of(labels: NDArray[np.integer]) -> tuple[Piece, ...]:
-    """Cut a label image, (H, W) with 0 for background, into (id, box, mask) pieces by id."""
-    place = np.flatnonzero(labels)
-    ids, index = np.unique(labels.reshape(-1)[place], return_inverse=True)
-    # find_objects keeps a slot for every number up to the largest: count from 1.
-    compact = np.zeros(labels.shape, dtype=np.int32)
-    compact.reshape(-1)[place] = index + 1
-    found: list[Piece] = []
-    for number, (ident, where) in enumerate(
-        zip(ids.tolist(), ndimage.find_objects(compact), strict=True), 1
-    ):
-        rows, columns = where
-        box: Box = (rows.start, columns.start, rows.stop, columns.stop)
-        found.append((ident, box, compact[where] == number))
-    return tuple(found)
 
 
 def required(given: GivenNuclei | None) -> GivenNuclei:

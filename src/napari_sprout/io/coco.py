@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.crops import Mask
-from ..core.given import pieces_of
 from ..core.instances import Box
+from ..core.pieces import pieces_of
 from ..errors import ImageError, OutputError, warn
 from .atomic import replacing
 from .crop_labels import LARGEST_LABEL, CropLabels, Shape

@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.crops import Mask
-from ..core.given import pieces_of
 from ..core.instances import Box, Nucleus
+from ..core.pieces import pieces_of
 from ..errors import OutputError, SettingsError
 from .atomic import replacing
 from .extras import needed

@@ -13,9 +13,9 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from ..core.given import pieces_of
 from ..core.instances import Box, Nucleus
 from ..core.labels import measure
+from ..core.pieces import pieces_of
 from ..errors import ImageError
 from .coco import coco_labels, is_coco
 from .crop_labels import CropLabels, check_covered

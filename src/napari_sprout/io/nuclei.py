@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from ..core.edits import Piece
-from ..core.given import pieces_of
+from ..core.pieces import pieces_of
 from ..errors import ImageError, warn
 from .geojson_reader import read_geojson
 from .labels import read_labels

@@ -12,7 +12,7 @@ from napari.layers import Image, Labels
 from qtpy.QtWidgets import QFileDialog, QMenu, QPushButton, QWidget
 
 from ..core.edits import Piece
-from ..core.given import pieces_of
+from ..core.pieces import pieces_of
 from ..io.nuclei import read_nuclei
 from ..napari_.roles import read_tag
 from .keeping import image_file

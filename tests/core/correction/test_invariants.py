@@ -27,8 +27,8 @@ from napari_sprout.core.edits import (
     edit_from_json,
     edit_to_json,
 )
-from napari_sprout.core.given import pieces_of
 from napari_sprout.core.instances import Candidate, Prompt
+from napari_sprout.core.pieces import pieces_of
 from napari_sprout.errors import SproutError
 
 Rng = np.random.Generator

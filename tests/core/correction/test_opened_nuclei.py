@@ -21,8 +21,9 @@ from napari_sprout.core.edits import (
     edit_from_json,
     edit_to_json,
 )
-from napari_sprout.core.given import GivenNuclei, pieces_of
+from napari_sprout.core.given import GivenNuclei
 from napari_sprout.core.instances import Prompt
+from napari_sprout.core.pieces import pieces_of
 from napari_sprout.core.review import review_rows
 from napari_sprout.core.session import Session
 from napari_sprout.core.stages import Stage
