@@ -34,8 +34,8 @@ COLOURS: Final[Mapping[RegionState, str]] = MappingProxyType(
 )
 TO_DO_COLOUR: Final = "#ffe100"
 _CHOSEN: Final = "#ff00ff"
-_EDGE: Final = 3.0
-"""Screen pixels that the outline of a region is wide."""
+_EDGE: Final = 1.5
+"""Screen pixels on either side of the edge of a region that its outline covers."""
 _ROOM: Final = 0.1
 """How much of its surroundings is seen around a region that is gone to."""
 
@@ -140,7 +140,7 @@ class SlideLayers:
         if self._outlines is None:
             if not regions:
                 return
-            layer = Shapes(ndim=2, name=f"Regions · {self.slide.name}", face_color="transparent")
+            layer = Shapes(ndim=2, name=f"Regions · {self.slide.name}", opacity=1)
             self._outlines = layer
             self._insert(layer, len(self.viewer.layers), ((1.0, 1.0), (0, 0)))
         layer = self._outlines

@@ -18,6 +18,8 @@ from qtpy.QtWidgets import (
 
 from ..io.export import export, result_path, results_of
 from ..io.project import SUFFIX
+from ..io.slides.regions import region_of_image
+from ..napari_.slide_layers import region_of
 from .keeping import copy_project, image_file, make_folder, may_write_beside
 from .parts import OneLine, Tab, allow, button, heading, note, open_folder
 from .sessions import Sessions
@@ -29,6 +31,10 @@ _FORMATS: Final = {
     "geojson": ("QuPath (.geojson)", "Outlines to drop on the same image in QuPath."),
 }
 _NOT_YET: Final = "There are no nuclei yet: press Run in the Segment tab."
+_REGION: Final = (
+    "This is a region of a slide: these files are of it alone, in its own pixels. For the whole "
+    "slide, in the slide's pixels, press Export the slide… in the Segment tab."
+)
 _RUNNING: Final = "Wait until the run is over."
 
 
@@ -61,6 +67,7 @@ class ExportTab(Tab):
             self.formats[name] = box
         self.export_button = button("Export", "Write the chosen files.", self._export)
         self.export_button.setMinimumHeight(36)
+        self.region = note(_REGION)
         self.written = note("Nothing has been exported yet.")
         self.show_written = button(
             "Open folder", "Show the last export in the file manager.", self._open_written
@@ -87,6 +94,7 @@ class ExportTab(Tab):
         self.lines.addLayout(_row(self.folder, self.choose))
         for box in self.formats.values():
             self.lines.addWidget(box)
+        self.lines.addWidget(self.region)
         self.lines.addWidget(self.export_button)
         self.lines.addWidget(self.written)
         self.lines.addWidget(self.show_written)
@@ -185,6 +193,7 @@ class ExportTab(Tab):
         file = None if layer is None else image_file(layer)
         if file is not None and not self._folder_chosen:
             self.folder.setText(str(_export_folder(file)))
+        self.region.setVisible(region_of(layer) is not None)
         project = None if controller is None else controller.project
         nowhere = "nowhere yet: it begins with the first run" if controller is None else "nowhere"
         self.kept.setText(str(project.folder) if project is not None else f"({nowhere})")
@@ -222,6 +231,9 @@ def _paths(folder: Path, stem: str, formats: list[str]) -> list[Path]:
 
 def _export_folder(file: Path) -> Path:
     """Return where the results of an image go unless a person says otherwise."""
+    if region_of_image(file) is not None:
+        # Beside the slide's folder, not in it.
+        file = file.parent.parent
     if may_write_beside(file):
         return file.parent
     documents = QStandardPaths.StandardLocation.DocumentsLocation

@@ -14,6 +14,8 @@ from ..napari_.roles import LayerRole
 
 _STEPS: Final = (
     "Open an H&E image (File > Open, or drop it on the window).",
+    "A whole slide is worked on in regions: go where the tissue is, and press <b>Region from "
+    "view</b> in the Segment tab.",
     "Press <b>Run</b> in the Segment tab. Every stage appears as a layer.",
     "Correct: in the Prompts tab choose <b>Add nucleus</b> and click where one was missed; choose "
     "<b>Move points</b> and drag a point, or press Delete to take it away. Only that nucleus "

@@ -136,7 +136,9 @@ class SlideBox(QFrame):
             return _NO_SIZE
         count = len(slide.states)
         regions = f"{count} region{'' if count == 1 else 's'}"
-        share = self.slides.share
+        share, seen = self.slides.share, slide.overview
+        if seen is not None and not seen.tissue.any():
+            return f"{regions}. No tissue was found on this slide."
         return f"{regions}. {_LOOKING}" if share is None else f"{regions}. {_done(share)}"
 
     def _show_list(self, desk: SlideOnDesk) -> None:

@@ -39,6 +39,7 @@ from .taking_away import take_away
 _ZOOMED: Final = 150
 """Milliseconds after which a view counts as no longer being zoomed."""
 _OUTSIDE: Final = "The view shows nothing of the slide: move to where the region is to be."
+_BUSY: Final = "Wait until what is being done to the slide is over, or cancel it."
 _HAS_REGIONS: Final = "The regions of this slide have it."
 _OF_THE_SLIDE: Final = "It is the slide's."
 
@@ -214,7 +215,10 @@ class Slides:
         """Read a region, unless it is there already or cannot be segmented at once."""
         shape, mpp, draft = desk.open.shape, desk.open.mpp, self._sessions.draft
         regions = desk.open.regions
-        if shape is None or mpp is None or draft is None or regions is None or desk.open.busy:
+        if shape is None or mpp is None or draft is None or regions is None:
+            return
+        if desk.open.busy:
+            self._sessions.say(_BUSY)
             return
         box = box_of(corners, shape)
         if box is None:
@@ -271,11 +275,12 @@ class Slides:
         desk = self._desks[layer] = SlideOnDesk(layer, slide, layers)
         slide.changed.connect(partial(self._slide_changed, desk))
         slide.failed.connect(self._sessions.fail)
-        slide.progress.connect(self._told)
+        slide.progress.connect(partial(self._told, desk))
         slide.open(draft.mpp, draft.settings)
 
-    def _told(self, share: float, what: str) -> None:
-        self.progress.emit(share, what)
+    def _told(self, desk: SlideOnDesk, share: float, what: str) -> None:
+        if desk is self.desk:
+            self.progress.emit(share, what)
 
     def _slide_changed(self, desk: SlideOnDesk) -> None:
         draft = self._sessions.draft_of(desk.layer)

@@ -184,7 +184,7 @@ class SlideRegions:
         Yields
         ------
         float
-            The finished share, 0 to 1. Closing the generator leaves nothing behind.
+            The finished share, below 1. Closing the generator leaves nothing behind.
 
         Returns
         -------
@@ -211,7 +211,6 @@ class SlideRegions:
             yield 0.9 * (last - y0) / height
         self._begin()
         _write(region.image, rgb, self.facts, box)
-        yield 1.0
         return rgb
 
     def _begin(self) -> None:
