@@ -210,3 +210,18 @@ def test_cuda_agrees_with_the_cpu(tile, reference):
         for j in range(4)
     )
     assert worst > 0.95
+
+
+def test_a_network_made_of_its_weights_lacks_nothing_that_one_made_in_earnest_has():
+    earnest = mobile_sam.ImageEncoder().eval()
+    state, _ = read_state(embedded_path())
+    built = mobile_sam.build(mobile_sam.from_upstream(state)).image_encoder
+    for kind in ("named_buffers", "named_parameters"):
+        expected, found = dict(getattr(earnest, kind)()), dict(getattr(built, kind)())
+        assert expected.keys() == found.keys()
+        for name, tensor in found.items():
+            assert (tensor.shape, tensor.dtype) == (expected[name].shape, expected[name].dtype)
+            assert tensor.device == torch.device("cpu")
+            # What no file carries.
+            if name.endswith(("attention_bias_idxs", "num_batches_tracked")):
+                assert torch.equal(tensor, expected[name])

@@ -16,7 +16,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import timm
+import torch
 from segment_anything.modeling.common import LayerNorm2d
+from timm.models import tiny_vit
 from torch import Tensor, nn
 
 from .frame import FEATURES
@@ -115,9 +117,24 @@ def build(state: Mapping[str, Tensor]) -> MobileSam:
     WeightsError
         If a tensor is missing, unexpected, or has the wrong shape.
     """
-    # Made in earnest, for what no file carries: index tables, which are not part of a state
-    # dict, and the counters of training, which :func:`from_upstream` drops.
-    encoder = ImageEncoder()
-    carried = encoder.named_buffers(prefix="image_encoder")
-    counters = {name: b for name, b in carried if name.endswith("num_batches_tracked")}
-    return assemble(lambda: MobileSam(encoder), counters | dict(state))
+    with torch.device("meta"):
+        encoder = ImageEncoder()
+    # Counters of training, which :func:`from_upstream` drops.
+    names = (name for name, _ in encoder.named_buffers(prefix="image_encoder"))
+    counters = {name: torch.tensor(0) for name in names if name.endswith("num_batches_tracked")}
+    network = assemble(lambda: MobileSam(encoder), counters | dict(state))
+    for module in encoder.modules():
+        if isinstance(module, tiny_vit.Attention):
+            module.attention_bias_idxs = _offsets(*module.resolution)
+    return network
+
+
+def _offsets(height: int, width: int) -> Tensor:
+    """Return the table that timm makes of a window, one pair of tokens after the other.
+
+    It says for each pair which bias is theirs: how far apart they are, down and across.
+    """
+    rows, columns = torch.arange(height), torch.arange(width)
+    down, across = (rows[:, None] - rows).abs(), (columns[:, None] - columns).abs()
+    table = down[:, None, :, None] * width + across[None, :, None, :]
+    return table.reshape(height * width, height * width)
