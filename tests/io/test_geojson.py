@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+import errno
 import itertools
 import json
 import math
+import os
 import time
 import uuid
 import warnings
@@ -12,6 +15,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
+import shapely.geometry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -21,9 +26,11 @@ from skimage.draw import polygon as draw_polygon
 from skimage.measure import label
 
 from napari_sprout.core.instances import Nucleus
+from napari_sprout.core.pieces import pieces_of
 from napari_sprout.errors import ImageError, OutputError, SettingsError, SproutWarning
-from napari_sprout.io.geojson import write_geojson
-from napari_sprout.io.geojson_reader import read_geojson
+from napari_sprout.io.geojson import Classification, GeoJsonWriter, write_geojson
+from napari_sprout.io.geojson_reader import geojson_measurements, read_geojson
+from napari_sprout.io.pieces import NucleusPiece
 
 # Touching, diagonally touching, holed and scattered labels are all likely among few values.
 label_images = arrays(
@@ -396,3 +403,187 @@ def test_a_missing_file_or_a_folder_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.geojson", tmp_path):
         with pytest.raises(ImageError, match=r"does not exist|cannot be read"):
             read_geojson(path, (9, 9))
+
+
+# Whole slides: batch by batch
+
+
+def pieces_in(labels: NDArray[np.int32], offset: int = 0) -> list[NucleusPiece]:
+    found = []
+    for ident, (y0, x0, y1, x1), mask in pieces_of(labels):
+        box = (y0 + offset, x0 + offset, y1 + offset, x1 + offset)
+        found.append(NucleusPiece(dataclasses.replace(NUCLEUS, id=ident), box, mask))
+    return found
+
+
+@settings(max_examples=150, deadline=None)
+@given(labels=label_images)
+def test_geometries_are_valid_to_geos_and_cover_the_same_area(
+    file: Path, labels: NDArray[np.int32]
+) -> None:
+    write_geojson(file, labels, [])
+    for found in features(file):
+        geometry = shapely.geometry.shape(found["geometry"])
+        assert shapely.is_valid(geometry), shapely.is_valid_reason(geometry)
+        assert geometry.area == np.count_nonzero(labels == int(found["properties"]["name"]))
+
+
+@settings(max_examples=60, deadline=None)
+@given(labels=label_images, size=st.integers(1, 5))
+def test_batches_make_no_difference(file: Path, labels: NDArray[np.int32], size: int) -> None:
+    pieces = pieces_in(labels)
+    write_geojson(file, labels, [one.nucleus for one in pieces], 0.5, "ab")
+    expected = file.read_bytes()
+    with GeoJsonWriter(file, mpp=0.5, image="ab") as writer:
+        for start in range(0, len(pieces), size):
+            writer.add(iter(pieces[start : start + size]))
+    assert file.read_bytes() == expected
+
+
+def test_coordinates_are_those_of_the_slide(tmp_path: Path) -> None:
+    far = 90_000
+    with GeoJsonWriter(tmp_path / "a.geojson") as writer:
+        writer.add(pieces_in(np.array([[0, 0], [0, 7]], np.int32), far))
+    (found,) = features(tmp_path / "a.geojson")
+    (ring,) = found["geometry"]["coordinates"]
+    assert sorted({x for x, _ in ring}) == sorted({y for _, y in ring}) == [far + 1, far + 2]
+
+
+def test_an_interruption_keeps_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    path.write_text("old")
+    writer = GeoJsonWriter(path)
+
+    def interrupted() -> None:
+        with writer:
+            writer.add(pieces_in(np.eye(9, dtype=np.int32)))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(OutputError, match="not open"):
+        writer.add([])
+
+
+def test_a_disk_that_fills_up_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with (
+        pytest.raises(OutputError, match=r"a\.geojson' could not be written: the disk is full"),
+        GeoJsonWriter(tmp_path / "a.geojson") as writer,
+    ):
+        writer.add(pieces_in(np.eye(9, dtype=np.int32)))
+    assert list(tmp_path.iterdir()) == []
+
+
+# Classes, cells, simpler outlines
+
+
+def test_a_class_has_its_name_and_colour(tmp_path: Path) -> None:
+    kind = Classification("Tumor: positive", (250, 0, 9))
+    write_geojson(tmp_path / "a.geojson", np.eye(2, dtype=np.int32), [], classification=kind)
+    (found,) = features(tmp_path / "a.geojson")
+    assert found["properties"]["classification"] == {
+        "name": "Tumor: positive",
+        "color": [250, 0, 9],
+    }
+
+
+def test_a_cell_has_a_nucleus_and_is_read_again(tmp_path: Path) -> None:
+    labels = np.array([[3, 3, 0], [3, 0, 8]], np.int32)
+    write_geojson(tmp_path / "a.geojson", labels, [], object_type="cell")
+    for found in features(tmp_path / "a.geojson"):
+        assert found["properties"]["objectType"] == "cell"
+        assert found["nucleusGeometry"] == found["geometry"]
+    assert np.array_equal(read_geojson(tmp_path / "a.geojson", labels.shape), labels)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    labels=arrays(np.int32, (14, 14), elements=st.sampled_from([0, 1, 1, 1, 2])),
+    tolerance=st.floats(0, 3),
+)
+def test_simpler_outlines_are_valid_and_move_no_further_than_allowed(
+    file: Path, labels: NDArray[np.int32], tolerance: float
+) -> None:
+    write_geojson(file, labels, [])
+    exact = [shapely.geometry.shape(found["geometry"]) for found in features(file)]
+    write_geojson(file, labels, [], simplify=tolerance)
+    simple = [shapely.geometry.shape(found["geometry"]) for found in features(file)]
+    for before, after in zip(exact, simple, strict=True):
+        assert shapely.is_valid(after)
+        assert not after.is_empty
+        assert shapely.get_num_coordinates(after) <= shapely.get_num_coordinates(before)
+        assert shapely.hausdorff_distance(before.boundary, after.boundary) <= tolerance + 1e-9
+
+
+def test_a_round_nucleus_needs_fewer_points(tmp_path: Path) -> None:
+    labels = np.zeros((60, 60), np.int32)
+    labels[disk((30, 30), 20)] = 1
+    points = []
+    for tolerance in (None, 1.0):
+        write_geojson(tmp_path / "a.geojson", labels, [], simplify=tolerance)
+        (found,) = features(tmp_path / "a.geojson")
+        points.append(len(found["geometry"]["coordinates"][0]))
+    assert points[1] < points[0] / 3
+    read = read_geojson(tmp_path / "a.geojson", labels.shape)
+    assert np.count_nonzero(read != labels) < 0.03 * np.count_nonzero(labels)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"simplify": -1.0},
+        {"simplify": math.nan},
+        {"classification": Classification("a", (0, 0, 256))},
+    ],
+)
+def test_senseless_options_are_refused(tmp_path: Path, options: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError):
+        write_geojson(tmp_path / "a.geojson", np.eye(2, dtype=np.int32), [], **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+# Files of a feature a line
+
+
+def test_a_large_file_of_ours_is_never_read_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels = np.arange(1, 101, dtype=np.int32).reshape(10, 10)
+    write_geojson(tmp_path / "a.geojson", labels, [])
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail("read as a whole"))
+    assert np.array_equal(read_geojson(tmp_path / "a.geojson", labels.shape), labels)
+
+
+def test_our_file_that_was_cut_short_is_damaged(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    write_geojson(path, np.arange(1, 7, dtype=np.int32).reshape(2, 3), [])
+    text = path.read_bytes()
+    # The last newlines say nothing.
+    for end in range(len(text) - 2):
+        path.write_bytes(text[:end])
+        with pytest.raises(ImageError, match="again"):
+            read_geojson(path, (2, 3))
+
+
+def test_our_file_with_more_in_it_is_read_as_well(tmp_path: Path) -> None:
+    path = tmp_path / "a.geojson"
+    labels = np.arange(1, 7, dtype=np.int32).reshape(2, 3)
+    write_geojson(path, labels, [])
+    path.write_text(path.read_text().replace("\n]}", '\n],"note":"mine"}'))
+    assert np.array_equal(read_geojson(path, labels.shape), labels)
+    path.write_text(json.dumps(json.loads(path.read_text()), indent=1))
+    assert np.array_equal(read_geojson(path, labels.shape), labels)
+
+
+def test_measurements_come_back_by_label(tmp_path: Path) -> None:
+    write_geojson(tmp_path / "a.geojson", np.array([[3, 8]], np.int32), [NUCLEUS], 0.5)
+    (found,) = geojson_measurements(tmp_path / "a.geojson").values()
+    assert (found.id, found.area, found.eosin, found.score) == (3, 5, 0.1, 1.25)
+    assert found.haematoxylin == pytest.approx(NUCLEUS.haematoxylin, rel=1e-5)
+    assert math.isnan(found.predicted_iou)

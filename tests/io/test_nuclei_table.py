@@ -9,7 +9,7 @@ import pytest
 
 from napari_sprout.core.instances import Nucleus
 from napari_sprout.errors import OutputError, SettingsError
-from napari_sprout.io.nuclei_table import write_nuclei_csv
+from napari_sprout.io.nuclei_table import write_nuclei_table
 
 NUCLEI = [
     Nucleus(12, 100.123456, 7.5, 400, 71.98765432, 0.5, 0.8123456789, 0.1, 0.93, 1.25, 0.875),
@@ -37,7 +37,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 
 
 def test_one_row_per_nucleus_in_order(tmp_path: Path) -> None:
-    write_nuclei_csv(tmp_path / "a.csv", NUCLEI)
+    write_nuclei_table(tmp_path / "a.csv", NUCLEI)
     first, second = rows(tmp_path / "a.csv")
     assert list(first) == PIXELS
     assert (first["id"], second["id"]) == ("12", "3")
@@ -50,7 +50,7 @@ def test_one_row_per_nucleus_in_order(tmp_path: Path) -> None:
 
 
 def test_micrometres_follow_when_the_pixel_size_is_known(tmp_path: Path) -> None:
-    write_nuclei_csv(tmp_path / "a.csv", NUCLEI, mpp=0.5)
+    write_nuclei_table(tmp_path / "a.csv", NUCLEI, mpp=0.5)
     first, _ = rows(tmp_path / "a.csv")
     assert list(first) == PIXELS + MICRONS
     assert float(first["centroid_x_um"]) == 3.75
@@ -62,7 +62,7 @@ def test_micrometres_follow_when_the_pixel_size_is_known(tmp_path: Path) -> None
 def test_without_nuclei_the_header_stands_alone(
     tmp_path: Path, mpp: float | None, header: Sequence[str]
 ) -> None:
-    write_nuclei_csv(tmp_path / "a.csv", [], mpp=mpp)
+    write_nuclei_table(tmp_path / "a.csv", [], mpp=mpp)
     assert (tmp_path / "a.csv").read_text() == ",".join(header) + "\n"
 
 
@@ -78,11 +78,11 @@ def test_a_failure_halfway_keeps_the_old_table(tmp_path: Path) -> None:
 
     (tmp_path / "a.csv").write_text("old")
     with pytest.raises(OutputError, match="free some space"):
-        write_nuclei_csv(tmp_path / "a.csv", Interrupted())
+        write_nuclei_table(tmp_path / "a.csv", Interrupted())
     assert (tmp_path / "a.csv").read_text() == "old"
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_a_senseless_pixel_size_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError):
-        write_nuclei_csv(tmp_path / "a.csv", NUCLEI, mpp=0.0)
+        write_nuclei_table(tmp_path / "a.csv", NUCLEI, mpp=0.0)

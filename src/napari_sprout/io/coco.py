@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..core.crops import Mask
 from ..core.instances import Box
 from ..core.pieces import pieces_of
-from ..errors import ImageError, OutputError, warn
+from ..errors import ImageError, OutputError, SproutError, warn
 from .atomic import replacing
 from .crop_labels import LARGEST_LABEL, CropLabels, Shape
 from .extras import needed
@@ -27,8 +27,6 @@ from .run_lengths import MOST_PIXELS, counts_of, crop_of, packed, unpacked
 from .streamed import StreamedFile
 
 ENDING: Final = ".coco.json"
-
-_ANYTHING_IN_THEM: Final = (TypeError, ValueError, KeyError, IndexError, OverflowError)
 
 
 class CocoWriter(StreamedFile[TextIO]):
@@ -215,7 +213,7 @@ def coco_labels(path: Path, document: Any) -> tuple[CropLabels, float | None]:
     if not is_coco(document):
         raise ImageError(f"'{path}' is not a COCO file of annotations; export them again.")
     try:
-        images = document["images"]
+        images, annotations = list(document["images"]), list(document["annotations"])
         if len(images) != 1:
             raise ImageError(
                 f"'{path}' is of {len(images)} images; give a file with the annotations of one."
@@ -225,17 +223,20 @@ def coco_labels(path: Path, document: Any) -> tuple[CropLabels, float | None]:
         mpp = plausible(float(stated)) if stated is not None else None
         if min(shape) < 1 or shape[0] * shape[1] > MOST_PIXELS:
             raise ValueError(f"an image of {shape[1]} x {shape[0]} px")
-    except (*_ANYTHING_IN_THEM, AttributeError) as exc:
+    except (TypeError, ValueError, KeyError, OverflowError, AttributeError) as exc:
         raise ImageError(f"'{path}' is damaged ({exc}); export it again.") from exc
-    return CropLabels(shape, _shapes(path, document["annotations"], shape)), mpp
+    return CropLabels(shape, _shapes(path, annotations, shape)), mpp
 
 
-def _shapes(path: Path, annotations: Any, shape: tuple[int, int]) -> Iterator[Shape]:
+def _shapes(path: Path, annotations: list[Any], shape: tuple[int, int]) -> Iterator[Shape]:
     for number, annotation in enumerate(annotations, 1):
         try:
             ident = annotation.get("id")
             crop = crop_of(_counts(annotation["segmentation"], shape), shape)
-        except (*_ANYTHING_IN_THEM, AttributeError) as exc:
+        except (SproutError, MemoryError):
+            raise
+        except Exception as exc:
+            # pycocotools raises whatever damaged polygons lead it to.
             raise ImageError(
                 f"Annotation {number} in '{path}' is damaged ({exc}); export the file again."
             ) from exc

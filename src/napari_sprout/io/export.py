@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from ..core.instances import Nucleus
 from ..errors import OutputError
-from .atomic import replacing
+from .atomic import replacing, replacing_folder
+from .coco import write_coco
 from .geojson import write_geojson
+from .label_pyramid import LabelPyramid
 from .labels import write_labels
-from .nuclei_table import write_nuclei_csv
+from .nuclei_table import write_nuclei_table
 from .overlay import overlay, write_png
 
 if TYPE_CHECKING:
@@ -90,8 +92,8 @@ class _Format:
     write: Callable[[Path, Results], None]
 
 
-def _write_csv(path: Path, results: Results) -> None:
-    write_nuclei_csv(path, results.nuclei, results.mpp)
+def _write_table(path: Path, results: Results) -> None:
+    write_nuclei_table(path, results.nuclei, results.mpp)
 
 
 def _write_overlay(path: Path, results: Results) -> None:
@@ -116,13 +118,35 @@ def _write_labels(path: Path, results: Results) -> None:
     write_labels(path, results.labels, mpp=results.mpp, metadata=results.metadata)
 
 
+def _write_coco(path: Path, results: Results) -> None:
+    scores = {nucleus.id: nucleus.score for nucleus in results.nuclei}
+    name = str(results.metadata.get("file", ""))
+    write_coco(path, results.labels, mpp=results.mpp, image_name=name, scores=scores)
+
+
+def _write_zarr(path: Path, results: Results) -> None:
+    height, width = results.labels.shape
+    name = path.stem.removesuffix(".ome")
+    with replacing_folder(path) as draft:
+        pyramid = LabelPyramid.create(draft, (height, width), results.mpp, image_name=name)
+        pyramid.write(0, 0, results.labels)
+        pyramid.finish()
+
+
 # Labels last: where they are, all is.
 _FORMATS: Final[Mapping[str, _Format]] = {
-    "csv": _Format("_nuclei.csv", (".csv",), _write_csv),
+    "csv": _Format("_nuclei.csv", (".csv",), _write_table),
     "overlay": _Format("_overlay.png", (".png",), _write_overlay),
     "geojson": _Format("_nuclei.geojson", (".geojson", ".json"), _write_geojson),
     "labels": _Format("_labels.tif", (".tif", ".tiff"), _write_labels),
 }
+_SINGLE: Final[Mapping[str, Callable[[Path, Results], None]]] = {
+    ".coco.json": _write_coco,
+    ".parquet": _write_table,
+    ".zarr": _write_zarr,
+}
+"""What a single file, or folder, may be besides."""
+
 FORMATS: Final = tuple(_FORMATS)
 """The names of all formats, in the order in which they are written."""
 
@@ -188,8 +212,9 @@ def export_file(path: str | Path, results: Results) -> None:
     Parameters
     ----------
     path
-        A name that ends in ``.tif`` (label image), ``.png`` (outlines on the
-        image), ``.csv`` (measurements) or ``.geojson`` (outlines for QuPath).
+        A name that ends in ``.tif`` or ``.zarr`` (label image), ``.png`` (outlines on the
+        image), ``.csv`` or ``.parquet`` (measurements), ``.geojson`` (outlines for QuPath)
+        or ``.coco.json``.
     results
         What to write.
 
@@ -197,15 +222,21 @@ def export_file(path: str | Path, results: Results) -> None:
     ------
     OutputError
         If the file cannot be written, or has another ending.
+    SproutError
+        If a library of the extra `slides` is needed and not installed.
     """
     path = Path(path)
+    for ending, write in _SINGLE.items():
+        if path.name.lower().endswith(ending):
+            write(path, results)
+            return
     for chosen in _FORMATS.values():
         if path.suffix.lower() in chosen.suffixes:
             chosen.write(path, results)
             return
     raise OutputError(
-        f"'{path}' was not written: end its name in .tif for a label image, .png for outlines on "
-        "the image, .csv for a table or .geojson for QuPath."
+        f"'{path}' was not written: end its name in .tif or .zarr for a label image, .png for "
+        "outlines on the image, .csv or .parquet for a table, .geojson for QuPath or .coco.json."
     )
 
 

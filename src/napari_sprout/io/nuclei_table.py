@@ -145,7 +145,9 @@ class _Parquet:
         self._writer.write_table(self._arrow.Table.from_pylist(list(rows), schema=self._schema))
 
 
-def write_nuclei_csv(path: str | Path, nuclei: Iterable[Nucleus], mpp: float | None = None) -> None:
+def write_nuclei_table(
+    path: str | Path, nuclei: Iterable[Nucleus], mpp: float | None = None
+) -> None:
     """Write one row per nucleus, whole or not at all; without nuclei, the header alone.
 
     Parameters
