@@ -6,13 +6,17 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from fakes import FakeSegmenter
 from napari_sprout.core.features import TileEmbeddings
 from napari_sprout.core.instances import Candidate
 from napari_sprout.core.mask_prompts import PointPrompts, mask_prompts
-from napari_sprout.core.masks import TileDecoder, plausible
+from napari_sprout.core.masks import TileDecoder, _component, plausible
 from napari_sprout.core.settings import DecodingSettings
 from napari_sprout.core.tiles import TileGrid
 from napari_sprout.models.protocols import MaskBatch, PromptBatch
@@ -263,6 +267,20 @@ def test_only_the_piece_under_the_point_is_kept(decoder):
     y0, x0, y1, x1 = candidate.box
     assert y0 <= 150 <= y1
     assert x0 <= 210 <= x1
+
+
+@given(arrays(bool, (9, 12)), st.tuples(st.integers(0, 8), st.integers(0, 11)))
+def test_a_piece_is_the_one_under_its_point_or_the_largest(mask, point):
+    labels, count = ndimage.label(mask, np.ones((3, 3)))
+    piece = _component(mask, *point)
+    if count == 0:
+        assert not piece.any()
+    elif mask[point]:
+        assert np.array_equal(piece, labels == labels[point])
+    else:
+        sizes = np.bincount(labels.ravel())[1:]
+        assert np.count_nonzero(piece) == sizes.max()
+        assert len(np.unique(labels[piece])) == 1
 
 
 def test_implausible_sizes_are_dropped():

@@ -78,7 +78,7 @@ def affinity(
             f"'activation.crf_density_sigma' must be above 0, not {radius!r}, "
             f"{position_sigma!r} and {density_sigma!r}."
         )
-    image = density.detach().float().movedim(2, 0) / (math.sqrt(2.0) * density_sigma)
+    image = density.detach().float().movedim(2, 0).contiguous() / (math.sqrt(2.0) * density_sigma)
     if not bool(image.isfinite().all()):
         raise ImageError("The image's optical density is not finite everywhere; is it damaged?")
     shape = (density.shape[0], density.shape[1])
@@ -90,7 +90,10 @@ def affinity(
     for (dy, dx), space in zip(offsets, held, strict=True):
         here, there = _pair((dy, dx), (0, shape[0]), shape)
         kernel = space[: shape[0] - dy, : shape[1] - abs(dx)]
-        torch.sum((image[:, *here] - image[:, *there]).square_(), dim=0, out=kernel)
+        # Channel by channel: torch sums over so few of them slowly.
+        kernel.zero_()
+        for channel in image:
+            kernel.add_((channel[here] - channel[there]).square_())
         kernel.add_((dy**2 + dx**2) / (2.0 * position_sigma**2)).neg_().exp_()
         total[here] += kernel
         total[there] += kernel

@@ -91,11 +91,18 @@ def stability(logits: Tensor) -> Tensor:
 
 def _component(mask: NDArray[np.bool_], y: int, x: int) -> NDArray[np.bool_]:
     """Keep the piece of a mask under its point, or the largest piece if it is beside it."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))
+    # A nucleus fills a small part of its window.
+    left, top, width, height = cv2.boundingRect(mask.view(np.uint8))
+    if height == 0:
+        return mask
+    box = np.s_[top : top + height, left : left + width]
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask[box].astype(np.uint8))
     if count <= 2:
         return mask
-    under = labels[y, x] or 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
-    piece: NDArray[np.bool_] = labels == under
+    y, x = y - top, x - left
+    under = labels[y, x] if 0 <= y < height and 0 <= x < width else 0
+    piece = np.zeros_like(mask)
+    piece[box] = labels == (under or 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()))
     return piece
 
 

@@ -263,7 +263,7 @@ def _look(
     inside = mask > 0
     values = stain[part]
     contrast = float(values[inside].mean()) - (float(values[around].mean()) if around.any() else 0)
-    activity = float(active[part][inside].mean())
+    activity = np.count_nonzero(active[part] & inside) / np.count_nonzero(inside)
     darkness = np.sqrt(np.tanh(2 * max(contrast, 0.0)))
     return float(solidity(inside) * darkness * (0.5 + 0.5 * activity))
 
