@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from napari_sprout.errors import ImageError, OutputError
-from napari_sprout.io.atomic import replacing, writable_folder
+from napari_sprout.io.atomic import replacing, replacing_folder, writable_folder
 
 
 def entries(folder: Path) -> list[str]:
@@ -176,3 +176,60 @@ def test_writable_folder_notices_that_nothing_can_be_written(
     monkeypatch.setattr(Path, "write_bytes", refuse)
     with pytest.raises(OutputError, match=advice):
         writable_folder(tmp_path)
+
+
+# Folders
+
+
+def made(path: Path, text: str) -> None:
+    path.mkdir()
+    (path / "a.txt").write_text(text)
+
+
+def test_a_folder_takes_the_place_of_another(tmp_path: Path) -> None:
+    target = tmp_path / "a.zarr"
+    for text in ("first", "second"):
+        with replacing_folder(target) as draft:
+            assert draft.suffix == ".zarr"
+            made(draft, text)
+            assert not target.exists() or (target / "a.txt").read_text() == "first"
+        assert (target / "a.txt").read_text() == text
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "a.zarr"
+    made(target, "old")
+
+    def interrupted() -> None:
+        with replacing_folder(target) as draft:
+            made(draft, "new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert (target / "a.txt").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_cannot_come_puts_the_old_one_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "a.zarr"
+    made(target, "old")
+    rename = Path.rename
+
+    def refused(path: Path, other: Path) -> Path:
+        if other == target and "new" in (path / "a.txt").read_text():
+            raise OSError(errno.EIO, "Input/output error")
+        return rename(path, other)
+
+    def attempt() -> None:
+        with replacing_folder(target) as draft:
+            made(draft, "new")
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OutputError, match=r"a\.zarr"):
+        attempt()
+    assert (target / "a.txt").read_text() == "old"
+    assert list(tmp_path.iterdir()) == [target]

@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from napari_sprout.core.instances import Nucleus
 from napari_sprout.errors import ImageError, OutputError
+from napari_sprout.io.coco import read_coco
 from napari_sprout.io.export import FORMATS, Results, export, export_file
 from napari_sprout.io.geojson_reader import read_geojson
+from napari_sprout.io.label_pyramid import LabelPyramid
 from napari_sprout.io.labels import read_labels
+from napari_sprout.io.nuclei_table import read_nuclei_table
 
-NUCLEUS = Nucleus(7, 12.0, 9.0, 80, 30.0, 0.5, 0.8, 0.1, 0.9, 1.25)
+NUCLEUS = Nucleus(7, 12.0, 9.0, 80, 30.0, 0.5, 0.8, 0.1, 0.9, 1.25, 0.75)
 
 
 @pytest.fixture
@@ -114,6 +117,17 @@ def test_a_single_file_holds_what_its_ending_says(
     (expected,) = export(tmp_path, "case", results, [form])
     export_file(tmp_path / name, results)
     assert (tmp_path / name).read_bytes() == expected.read_bytes()
+
+
+def test_a_single_file_may_be_parquet_coco_or_ome_zarr(tmp_path: Path, results: Results) -> None:
+    for name in ("mine.parquet", "mine.coco.json", "mine.ome.zarr", "mine.ome.zarr"):
+        export_file(tmp_path / name, results)
+    assert names(tmp_path) == ["mine.coco.json", "mine.ome.zarr", "mine.parquet"]
+    assert read_nuclei_table(tmp_path / "mine.parquet").nuclei == (NUCLEUS,)
+    assert np.array_equal(read_coco(tmp_path / "mine.coco.json"), results.labels)
+    pyramid = LabelPyramid.open(tmp_path / "mine.ome.zarr")
+    assert pyramid.mpp == results.mpp
+    assert np.array_equal(pyramid.read(0, 0, 0, *results.labels.shape), results.labels)
 
 
 def test_an_unknown_ending_is_refused_with_those_there_are(

@@ -313,7 +313,7 @@ def _nucleus(path: Path, number: int, row: Mapping[str, Any]) -> Nucleus:
     values: dict[str, Any] = {field: _number(row.get(name)) for name, field in _FIELDS.items()}
     for name in _WHOLE:
         value = values[_FIELDS[name]]
-        if not value > 0 or value != int(value):
+        if not (value > 0 and value.is_integer()):
             raise ImageError(
                 f"'{path}' is damaged: {name} in row {number} is not a whole number from 1; write "
                 "the table again."
