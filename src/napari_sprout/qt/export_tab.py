@@ -10,10 +10,8 @@ from qtpy.QtCore import QStandardPaths
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
-    QHBoxLayout,
     QLineEdit,
     QMessageBox,
-    QWidget,
 )
 
 from ..io.export import export, result_path, results_of
@@ -21,7 +19,7 @@ from ..io.project import SUFFIX
 from ..io.slides.regions import region_of_image
 from ..napari_.slide_layers import region_of
 from .keeping import copy_project, image_file, make_folder, may_write_beside
-from .parts import OneLine, Tab, allow, button, heading, note, open_folder
+from .parts import OneLine, Tab, allow, button, heading, note, open_folder, row
 from .sessions import Sessions
 
 _FORMATS: Final = {
@@ -91,7 +89,7 @@ class ExportTab(Tab):
 
     def _lay_out(self) -> None:
         self.lines.addWidget(heading("Results"))
-        self.lines.addLayout(_row(self.folder, self.choose))
+        self.lines.addLayout(row(self.folder, self.choose))
         for box in self.formats.values():
             self.lines.addWidget(box)
         self.lines.addWidget(self.region)
@@ -102,7 +100,7 @@ class ExportTab(Tab):
         self.lines.addWidget(heading("Project"))
         self.lines.addWidget(note("Everything you do is kept as you do it, in this folder:"))
         self.lines.addWidget(self.kept)
-        self.lines.addLayout(_row(self.show_kept, self.copy, self.open))
+        self.lines.addLayout(row(self.show_kept, self.copy, self.open))
         self.lines.addStretch()
 
     # What a person does
@@ -238,11 +236,3 @@ def _export_folder(file: Path) -> Path:
         return file.parent
     documents = QStandardPaths.StandardLocation.DocumentsLocation
     return Path(QStandardPaths.writableLocation(documents))
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    line = QHBoxLayout()
-    line.setSpacing(4)
-    for widget in widgets:
-        line.addWidget(widget)
-    return line

@@ -7,7 +7,15 @@ from typing import Any
 
 from qtpy.QtCore import QSize, Qt, QUrl
 from qtpy.QtGui import QDesktopServices, QFontMetrics, QPainter, QPaintEvent
-from qtpy.QtWidgets import QFrame, QLabel, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 SPACING = 6
 
@@ -92,6 +100,15 @@ def allow(widget: QWidget, why_not: str = "") -> None:
     widget.setEnabled(not why_not)
     does = str(widget.property("does") or "")
     widget.setToolTip(f"{does}\n{why_not}".strip() if why_not else does)
+
+
+def row(*widgets: QWidget) -> QHBoxLayout:
+    """Return a line of widgets, close to each other."""
+    line = QHBoxLayout()
+    line.setSpacing(4)
+    for widget in widgets:
+        line.addWidget(widget)
+    return line
 
 
 def heading(text: str) -> QLabel:

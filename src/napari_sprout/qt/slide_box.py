@@ -11,13 +11,11 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
     QFrame,
-    QHBoxLayout,
     QListWidget,
     QListWidgetItem,
     QMessageBox,
     QProgressBar,
     QVBoxLayout,
-    QWidget,
 )
 
 from ..core.instances import Box
@@ -25,7 +23,7 @@ from ..io.slides.region_export import FORMATS, Exported
 from ..io.slides.region_results import RegionState
 from ..napari_.region_box import extent, place_in_words
 from ..napari_.slide_layers import COLOURS
-from .parts import allow, button, heading, note
+from .parts import allow, button, heading, note, row
 from .sessions import Sessions
 from .slides import SlideOnDesk, Slides
 
@@ -103,11 +101,11 @@ class SlideBox(QFrame):
         layout = QVBoxLayout(self)
         layout.addWidget(heading("Slide"))
         layout.addWidget(self.note)
-        layout.addLayout(_row(self.from_view, self.draw))
+        layout.addLayout(row(self.from_view, self.draw))
         layout.addWidget(self.list)
-        layout.addLayout(_row(self.progress_map, self.leave))
+        layout.addLayout(row(self.progress_map, self.leave))
         layout.addWidget(self.export)
-        layout.addLayout(_row(self.bar, self.cancel))
+        layout.addLayout(row(self.bar, self.cancel))
 
     # What is shown
 
@@ -232,11 +230,3 @@ def _icon(state: RegionState) -> QIcon:
     pixels = QPixmap(12, 12)
     pixels.fill(QColor(COLOURS[state]))
     return QIcon(pixels)
-
-
-def _row(*widgets: QWidget) -> QHBoxLayout:
-    line = QHBoxLayout()
-    line.setSpacing(4)
-    for widget in widgets:
-        line.addWidget(widget)
-    return line
