@@ -90,3 +90,16 @@ def test_an_image_of_another_size_is_refused(tmp_path: Path) -> None:
         open_labels(tmp_path / "a.tif", (5, 6)),
     ):
         pass
+
+
+def test_what_was_measured_on_the_same_masks_is_not_measured_again() -> None:
+    labels = np.zeros((9, 12), np.int32)
+    labels[2:6, 3:9] = 4
+    ((first,),) = nuclei_of(source_of(labels, (5, 5)), {})
+    known = dataclasses.replace(first.nucleus, perimeter=99.0, eosin=0.3, score=1.0)
+    ((again,),) = nuclei_of(source_of(labels, (5, 5)), {4: known})
+    assert repr(again.nucleus) == repr(known)
+    labels[5, 8] = 0
+    ((other,),) = nuclei_of(source_of(labels, (5, 5)), {4: known})
+    assert other.nucleus.perimeter < 99
+    assert (other.nucleus.area, other.nucleus.eosin) == (23, 0.3)

@@ -198,7 +198,7 @@ def _vector(
             def add(pieces: list[NucleusPiece]) -> None:
                 table.add([one.nucleus for one in pieces])
 
-        for pieces in nuclei_of(source, known, progress):
+        for pieces in nuclei_of(source, known, progress, shapes=form != "coco"):
             add(pieces)
             count += len(pieces)
     return count

@@ -13,6 +13,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from ..core.edits import Piece
 from ..core.instances import Box, Nucleus
 from ..core.labels import measure
 from ..core.pieces import pieces_of
@@ -185,6 +186,8 @@ def nuclei_of(
     source: LabelSource,
     known: Mapping[int, Nucleus],
     step: Callable[[float], None] = lambda fraction: None,
+    *,
+    shapes: bool = True,
 ) -> Iterator[list[NucleusPiece]]:
     """Yield the nuclei of a label image, measured, batch by batch and each once.
 
@@ -197,9 +200,14 @@ def nuclei_of(
     source
         The label image.
     known
-        By label: nuclei whose stains and scores were measured on the image.
+        By label: nuclei whose stains and scores were measured on the image. Where all in
+        a block are known, of the same areas and with their centroids, all of their
+        measurements are believed.
     step
         Called with the finished share, 0 to 1; may raise to stop.
+    shapes
+        Whether centroids, perimeters and eccentricities are wanted, which takes most of
+        the time; else they are NaN unless they are known.
 
     Raises
     ------
@@ -212,7 +220,7 @@ def nuclei_of(
     order = np.argsort(owner, kind="stable")
     starts = np.flatnonzero(np.diff(owner[order], prepend=-1))
     for number, part in enumerate(np.split(order, starts[1:]) if len(order) else ()):
-        yield _measured(source, ids[part], boxes[part], known)
+        yield _pieces(source, ids[part], boxes[part], known, shapes)
         step(0.5 + 0.5 * (number + 1) / len(starts))
 
 
@@ -238,32 +246,70 @@ def _boxes(
     return rows_of[starts, 0], np.concatenate([low, high], axis=1).astype(np.int32)
 
 
-def _measured(
+def _pieces(
     source: LabelSource,
     ids: NDArray[np.int64],
     boxes: NDArray[np.int32],
     known: Mapping[int, Nucleus],
+    shapes: bool,
 ) -> list[NucleusPiece]:
     (y0, x0), (y1, x1) = boxes[:, :2].min(axis=0).tolist(), boxes[:, 2:].max(axis=0).tolist()
     if (y1 - y0) * (x1 - x0) > max(IN_MEMORY, 4 * math.prod(source.side)):
-        widest = int(np.argmax(np.ptp(boxes.reshape(-1, 2, 2), axis=1).max(axis=1)))
-        y0, x0, y1, x1 = boxes[widest].tolist()
-        raise ImageError(
-            f"The number {ids[widest]} in '{source.path}' reaches over {x1 - x0} x {y1 - y0} px, "
-            "which no nucleus does; save the label image, with a number for each nucleus."
-        )
+        raise _too_large(source, ids, boxes)
     window = source.read(y0, x0, y1 - y0, x1 - x0).astype(np.int64)
     window[~np.isin(window, ids)] = 0
     compact = np.searchsorted(ids, window).astype(np.int32) + 1
     compact[window == 0] = 0
-    stains = np.full((*window.shape, 2), np.nan, np.float32)
-    measured = measure(compact, stains, {}, {})
-    pieces = []
-    for nucleus, (number, box, mask) in zip(measured, pieces_of(compact), strict=True):
-        ident = int(ids[number - 1])
-        other = known.get(ident)
-        values = {name: getattr(other, name) for name in _FROM_ELSEWHERE} if other else {}
-        here = replace(nucleus, id=ident, y=nucleus.y + y0, x=nucleus.x + x0, **values)
-        top, left, bottom, right = box
-        pieces.append(NucleusPiece(here, (top + y0, left + x0, bottom + y0, right + x0), mask))
-    return pieces
+    crops = [
+        (int(ids[number - 1]), (top + y0, left + x0, bottom + y0, right + x0), mask)
+        for number, (top, left, bottom, right), mask in pieces_of(compact)
+    ]
+    nuclei = [
+        known.get(ident) or _unmeasured(ident, int(np.count_nonzero(mask)))
+        for ident, _, mask in crops
+    ]
+    if shapes and not _fit(nuclei, crops):
+        nuclei = _measured(compact, (y0, x0), nuclei)
+    return [
+        NucleusPiece(nucleus, box, mask)
+        for nucleus, (_, box, mask) in zip(nuclei, crops, strict=True)
+    ]
+
+
+def _fit(nuclei: list[Nucleus], crops: list[Piece]) -> bool:
+    """Whether what is known of nuclei was measured on these very masks."""
+    return all(
+        math.isfinite(nucleus.y) and nucleus.area == np.count_nonzero(mask)
+        for nucleus, (_, _, mask) in zip(nuclei, crops, strict=True)
+    )
+
+
+def _measured(
+    labels: NDArray[np.int32], corner: tuple[int, int], nuclei: list[Nucleus]
+) -> list[Nucleus]:
+    """Measure labels, numbered by their order; ids, stains and scores are those of `nuclei`."""
+    y, x = corner
+    stains = np.full((*labels.shape, 2), np.nan, np.float32)
+    return [
+        replace(
+            shape,
+            id=nucleus.id,
+            y=shape.y + y,
+            x=shape.x + x,
+            **{name: getattr(nucleus, name) for name in _FROM_ELSEWHERE},
+        )
+        for shape, nucleus in zip(measure(labels, stains, {}, {}), nuclei, strict=True)
+    ]
+
+
+def _unmeasured(ident: int, area: int) -> Nucleus:
+    return Nucleus(ident, math.nan, math.nan, area, *[math.nan] * 7)
+
+
+def _too_large(source: LabelSource, ids: NDArray[np.int64], boxes: NDArray[np.int32]) -> ImageError:
+    widest = int(np.argmax(np.ptp(boxes.reshape(-1, 2, 2), axis=1).max(axis=1)))
+    y0, x0, y1, x1 = boxes[widest].tolist()
+    return ImageError(
+        f"The number {ids[widest]} in '{source.path}' reaches over {x1 - x0} x {y1 - y0} px, "
+        "which no nucleus does; save the label image, with a number for each nucleus."
+    )
