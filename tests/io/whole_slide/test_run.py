@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from napari_sprout.io.label_pyramid import LabelPyramid
 
 from napari_sprout.core.session import Session
 from napari_sprout.errors import ImageError, OutputError, ProjectError
 from napari_sprout.io.cohort.summary import read_summary
+from napari_sprout.io.label_pyramid import LabelPyramid
 from napari_sprout.io.lock import FolderLock
 from napari_sprout.io.whole_slide.executors import InProcess
 from napari_sprout.io.whole_slide.grid import SlideGrid
@@ -67,6 +67,12 @@ def labels_of(order: SlideOrder) -> np.ndarray:
     return np.asarray(pyramid.read(0, 0, 0, height, width))
 
 
+def workplace(order: SlideOrder) -> Path:
+    """Return the folder of the workers of the one run there was."""
+    (folder,) = (order.folder / WORK).iterdir()
+    return folder
+
+
 def same_regions(first: np.ndarray, second: np.ndarray) -> bool:
     """Whether two label images differ in their numbers alone."""
     pairs = np.unique(np.stack([first.ravel(), second.ravel()]), axis=1)
@@ -105,7 +111,7 @@ def test_a_slide_of_one_tile_is_segmented_like_an_image(order: SlideOrder, tissu
 
 
 def test_inside_a_tile_nuclei_are_those_of_its_region_by_itself(whole: SlideOrder, tissue) -> None:
-    work, labels = whole.folder / WORK, labels_of(whole)
+    work, labels = workplace(whole), labels_of(whole)
     grid = SlideGrid.over((600, 700), 0.25, whole.settings, whole.tile_um)
     grid = grid.over_tissue(np.ones((600, 700), bool), 1.0)
     fit = read_fit(work / FIT)

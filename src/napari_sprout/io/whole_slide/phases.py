@@ -10,11 +10,12 @@ from typing import TypeVar
 from ...core.seams import Cell, around
 from ...errors import OutputError
 from ..cohort.facts import LeftOutTile
+from ..cohort.summary import SUMMARY
 from ..failures import failure
 from ..label_pyramid import LabelPyramid
 from ..slides.protocol import Slide
 from .executors import Executor
-from .plan import Overview
+from .plan import COMPLETE, Overview, delete
 from .records import read_fit, read_warnings, record_count, record_path
 from .sample import sample_boxes
 from .work import (
@@ -24,6 +25,7 @@ from .work import (
     PAINTED,
     SPLIT,
     TileWork,
+    UnfitWorkerError,
     fit_sample,
     join_tile,
     mark,
@@ -103,11 +105,15 @@ class Phases:
             If results cannot be written: on a full disk the other tiles would be in vain.
         SchedulerError
             If the workers are lost.
+        UnfitWorkerError
+            If one of them would give another result.
         """
         work = self._work
         waiting = [c for c in work.grid.cells if not record_path(work.folder / FOUND, c).exists()]
         if waiting:
-            # What was joined without them may be otherwise with them.
+            # What was made without them may be otherwise with them.
+            delete(work.labels.parent / SUMMARY)
+            delete(work.folder / COMPLETE)
             _forget(work, (JOINED, PAINTED))
         whole: list[Cell] = []
         halves: list[Cell] = []
@@ -128,13 +134,19 @@ class Phases:
         failed: dict[Cell, Exception] = {}
         task = partial(segment_tile, self._work, self._key, split=split)
         for cell, outcome in self._workers.run(task, cells):
-            if isinstance(outcome, OutputError):
+            if isinstance(outcome, OutputError | UnfitWorkerError):
                 raise outcome
             if isinstance(outcome, Exception):
                 failed[cell] = outcome
             done += 1
             self._progress(0.05 + 0.88 * done / total, f"{done} of {total} tiles")
         return failed
+
+    def settled(self) -> bool:
+        """Whether an earlier run has joined and painted all tiles, and its work is still there."""
+        work = self._work
+        joined = (record_path(work.folder / JOINED, cell) for cell in work.grid.cells)
+        return (work.folder / COMPLETE).exists() and all(path.exists() for path in joined)
 
     def join(self) -> None:
         """Settle the nuclei where tiles meet.
@@ -163,9 +175,9 @@ class Phases:
         """
         work = self._work
         if not any((work.folder / PAINTED).iterdir()):
-            LabelPyramid.create(
-                work.labels, work.grid.shape, work.mpp, chunk=work.grid.chunk, overwrite=True
-            )
+            # Whatever is left of another, which may not even be a label image any more.
+            delete(work.labels)
+            LabelPyramid.create(work.labels, work.grid.shape, work.mpp, chunk=work.grid.chunk)
         before, numbered = 0, {}
         for cell, count in self.counts().items():
             numbered[cell] = before
@@ -206,7 +218,7 @@ def was_split(work: TileWork, cell: Cell) -> bool:
 def _forget(work: TileWork, folders: Iterable[str]) -> None:
     for folder in folders:
         for path in (work.folder / folder).iterdir():
-            path.unlink()
+            delete(path)
 
 
 def _is_memory(error: Exception) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,7 +17,7 @@ from ..._version import __version__
 from ...core.settings import Settings
 from ...core.tissue import tissue_mask, white_level
 from ...errors import ImageError, OutputError
-from ..atomic import replacing
+from ..atomic import output_error, replacing
 from ..cohort.summary import SUMMARY
 from ..slides.protocol import Slide
 from ..slides.reduced import thumbnail
@@ -25,7 +25,7 @@ from .grid import SlideGrid
 from .work import FOLDERS, FOUND, PAINTED
 
 WORK: Final = "work"
-"""The folder inside it in which workers leave what they have finished."""
+"""The folder inside it that holds the workers' own (:func:`work_folder`)."""
 
 RUN: Final = "run.json"
 LOCK: Final = ".lock"
@@ -134,8 +134,6 @@ def same_run(folder: Path, facts: dict[str, Any], overwrite: bool) -> None:
     facts = json.loads(json.dumps(facts))
     if overwrite or known is None:
         clear(folder)
-        for name in FOLDERS:
-            (folder / WORK / name).mkdir(parents=True, exist_ok=True)
         with replacing(folder / RUN) as temporary:
             temporary.write_text(json.dumps(facts, indent=2, sort_keys=True), encoding="utf-8")
     elif known != facts:
@@ -144,6 +142,27 @@ def same_run(folder: Path, facts: dict[str, Any], overwrite: bool) -> None:
             f"'{folder}' holds results of another run (other {', '.join(other) or 'facts'}); give "
             "another folder, or --overwrite to replace them."
         )
+
+
+def work_folder(folder: Path, facts: dict[str, Any]) -> Path:
+    """Return the folder of a run's workers, made with all that is in it.
+
+    No two runs share one: a worker of a cluster may still be at a tile for a run that was
+    ended and replaced, and what it leaves must not be taken for a tile of the new one.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    work = folder / WORK / key[:12]
+    try:
+        for name in FOLDERS:
+            (work / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(work, error) from error
+    return work
 
 
 def _known(folder: Path) -> dict[str, Any] | None:
@@ -158,17 +177,35 @@ def _known(folder: Path) -> dict[str, Any] | None:
 
 
 def clear(folder: Path) -> None:
-    """Delete what a run has left in a slide's folder, its finished results first.
+    """Delete what a run has left in a slide's folder.
 
-    The summary goes before all else: a folder with a summary is whole.
+    The summary goes before all else: a folder with a summary is whole. Then goes what says
+    that a result needs no more work, then the results.
+
+    Raises
+    ------
+    OutputError
+        If something cannot be deleted.
     """
-    for name in (*RESULTS, RUN, WORK):
-        path = folder / name
+    for name in dict.fromkeys((SUMMARY, WORK, *RESULTS, RUN)):
+        delete(folder / name)
+
+
+def delete(path: Path) -> None:
+    """Delete a file, or a folder with all that is in it, if it is there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be deleted.
+    """
+    try:
         if path.is_dir():
             shutil.rmtree(path)
         else:
-            with suppress(FileNotFoundError):
-                path.unlink()
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error
 
 
 def clear_work(work: Path) -> None:

@@ -49,17 +49,31 @@ def read_record(folder: Path, cell: Cell) -> TileNuclei:
         return TileNuclei(cell)
     except Exception as error:
         # The bytes may be anything by now, and so may what reading them leads to.
-        raise OutputError(
-            f"'{path}' is damaged ({error}); delete it and run the same command again: this tile "
-            "alone is done anew."
-        ) from error
+        raise _damaged(path, error) from error
     return TileNuclei(cell, nuclei, boxes, masks, owned)
 
 
 def record_count(folder: Path, cell: Cell) -> int:
-    """Return how many nuclei a tile's record holds, without reading their masks."""
-    with np.load(record_path(folder, cell), allow_pickle=False) as stored:
-        return len(stored["owned"])
+    """Return how many nuclei a tile's record holds, without reading their masks.
+
+    Raises
+    ------
+    OutputError
+        If the file is missing or damaged.
+    """
+    path = record_path(folder, cell)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return len(stored["owned"])
+    except Exception as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> OutputError:
+    return OutputError(
+        f"'{path}' is damaged ({error}); delete it and run the same command again: this tile "
+        "alone is done anew."
+    )
 
 
 def write_fit(path: Path, fit: SlideFit, warnings: tuple[str, ...]) -> None:

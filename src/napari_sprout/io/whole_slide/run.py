@@ -21,17 +21,16 @@ from .executors import Executor
 from .grid import TILE_UM, SlideGrid
 from .phases import Phases, Told, was_split
 from .plan import (
-    COMPLETE,
     GEOJSON,
     LABELS,
     LOCK,
     TIME,
-    WORK,
     clear_work,
     overview,
     pixel_size,
     run_facts,
     same_run,
+    work_folder,
 )
 from .results import write_results
 from .work import TileWork
@@ -153,18 +152,20 @@ def _segment(
     settings, folder = order.settings, order.folder
     weights = weights_hashes(settings.features)
     grid = SlideGrid.over(slide.levels[0].shape, mpp, settings, order.tile_um)
-    same_run(folder, run_facts(slide, mpp, settings, grid, weights), order.overwrite)
+    run_is = run_facts(slide, mpp, settings, grid, weights)
+    same_run(folder, run_is, order.overwrite)
     if (done := _finished(order)) is not None:
         return SlideOutcome(done, True)
-    with _stopwatch(folder / WORK / TIME) as seconds:
+    workplace = work_folder(folder, run_is)
+    with _stopwatch(workplace / TIME) as seconds:
         progress(0.0, "looking for tissue")
         seen = overview(slide, mpp, settings)
         grid = grid.over_tissue(seen.tissue, seen.downsample)
-        work = _work(order, grid, mpp)
+        work = _work(order, workplace, grid, mpp, slide.fingerprint)
         phases = Phases(work, workers(len(grid.cells)), progress)
         sample = phases.fit(slide, seen)
         left_out = []
-        if not (work.folder / COMPLETE).exists():
+        if not phases.settled():
             left_out = phases.segment()
             phases.join()
             phases.paint()
@@ -187,7 +188,8 @@ def _segment(
                 sample.warnings,
                 seconds(),
             ),
-            geojson=order.geojson,
+            # Outlines that are there are of the same nuclei as all else.
+            geojson=order.geojson or (folder / GEOJSON).exists(),
         )
     if not (order.keep_work or left_out):
         clear_work(work.folder)
@@ -195,18 +197,20 @@ def _segment(
     return SlideOutcome(summary, False)
 
 
-def _work(order: SlideOrder, grid: SlideGrid, mpp: float) -> TileWork:
-    folder = order.folder.absolute()
+def _work(
+    order: SlideOrder, folder: Path, grid: SlideGrid, mpp: float, fingerprint: str
+) -> TileWork:
     return TileWork(
         SlideSource(order.source.path.absolute(), order.source.mpp),
-        folder / WORK,
-        folder / LABELS,
+        folder.absolute(),
+        order.folder.absolute() / LABELS,
         grid,
         mpp,
         order.settings,
         order.device,
         order.threads,
         order.models,
+        fingerprint,
     )
 
 

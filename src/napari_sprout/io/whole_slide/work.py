@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..._version import __version__
 from ...core.coordinates import MIN_SIDE, Scale
 from ...core.fit import SlideFit
 from ...core.fitting import fit_of
@@ -26,6 +27,7 @@ from ...core.seams import Cell, Seams, TileNuclei, around, from_labels, holds
 from ...core.session import Session
 from ...core.settings import Settings
 from ...core.stain import concentrations, optical_density
+from ...errors import SproutError
 from ..atomic import output_error
 from ..slides.protocol import Slide
 from ..slides.source import SlideSource
@@ -41,6 +43,10 @@ SPLIT: str = "split"
 FOLDERS = (FOUND, JOINED, PAINTED, SPLIT)
 """Of the workers: tiles as segmented, as settled with their neighbours, marks of those that are
 painted, and of those that are done in quarters."""
+
+
+class UnfitWorkerError(SproutError):
+    """A worker that would give another result: of another version, or with another slide."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,10 @@ class TileWork:
         of sums depend on it.
     models
         Gives the models of a device; by default those that the settings name.
+    fingerprint
+        Of the slide, which workers must find under its path.
+    program
+        Version of this program, which workers must have.
     """
 
     source: SlideSource
@@ -79,6 +89,20 @@ class TileWork:
     device: str = "auto"
     threads: int = 1
     models: Callable[[str], LoadedModels] = field(default=LoadedModels)
+    fingerprint: str = ""
+    program: str = __version__
+
+    def slide(self) -> Slide:
+        """Return the slide, open in this process.
+
+        Raises
+        ------
+        ImageError
+            If it cannot be opened.
+        UnfitWorkerError
+            If it is another one than that of the run.
+        """
+        return _slide(self.source, self.fingerprint)
 
     def session(self, rgb: NDArray[np.uint8], fit: SlideFit | None = None) -> Session:
         """Return a session on a part of the slide."""
@@ -107,9 +131,16 @@ def _models(make: Callable[[str], LoadedModels], device: str) -> LoadedModels:
 
 
 @lru_cache(maxsize=2)
-def _slide(source: SlideSource) -> Slide:
-    """Open a slide once in a process."""
-    return source.open()
+def _slide(source: SlideSource, fingerprint: str) -> Slide:
+    """Open a slide once in a process; one that has taken its place since is opened anew."""
+    slide = source.open()
+    if slide.fingerprint != fingerprint:
+        slide.close()
+        raise UnfitWorkerError(
+            f"'{source.path}' is another slide, for one of the workers at least, than when the "
+            "run began; give all of them the same file and run the same command again."
+        )
+    return slide
 
 
 @lru_cache(maxsize=2)
@@ -121,6 +152,22 @@ def forget() -> None:
     """Let go of models and slides, in the process that runs it."""
     for kept in (_models, _slide, _fit):
         kept.cache_clear()
+
+
+def _begin(work: TileWork) -> None:
+    """Make this process compute as all others do.
+
+    Raises
+    ------
+    UnfitWorkerError
+        If it cannot.
+    """
+    if work.program != __version__:
+        raise UnfitWorkerError(
+            f"This is napari-sprout {work.program}, but a worker has version {__version__}; "
+            "install the same version for all workers and run the same command again."
+        )
+    torch.set_num_threads(work.threads)
 
 
 def mark_path(folder: Path, cell: Cell) -> Path:
@@ -160,8 +207,8 @@ def fit_sample(work: TileWork, white: float, boxes: tuple[Box, ...]) -> None:
     SproutError
         If the slide cannot be read there, or the file not be written.
     """
-    torch.set_num_threads(work.threads)
-    session = work.session(read_sample(_slide(work.source), list(boxes)))
+    _begin(work)
+    session = work.session(read_sample(work.slide(), list(boxes)))
     fit = fit_of(session, white)
     write_fit(work.folder / FIT, fit, session.warnings)
 
@@ -190,7 +237,7 @@ def segment_tile(work: TileWork, key: str, cell: Cell, *, split: bool = False) -
     SproutError
         If the slide cannot be read there, or the file not be written.
     """
-    torch.set_num_threads(work.threads)
+    _begin(work)
     fit = _fit(work.folder / FIT, key)
     grid, core = work.grid, work.grid.core(cell)
     if split:
@@ -217,7 +264,7 @@ def _found_in(work: TileWork, fit: SlideFit, cell: Cell, core: Box, known_as: Ce
     if min(y1 - y0, x1 - x0) < MIN_SIDE:
         # Of a part that holds next to no tissue.
         return TileNuclei(known_as)
-    session = work.session(_slide(work.source).read(0, y0, x0, y1 - y0, x1 - x0), fit)
+    session = work.session(work.slide().read(0, y0, x0, y1 - y0, x1 - x0), fit)
     session.finish()
     rows = from_labels(session.labels, session.nuclei, (y0, x0), core)
     near = (row for row in rows if holds(core, row[0].y, row[0].x, grid.margin))
@@ -237,6 +284,7 @@ def join_tile(work: TileWork, cell: Cell) -> int:
     SproutError
         If a file cannot be read or written.
     """
+    _begin(work)
     found = lru_cache(maxsize=64)(lambda c: read_record(work.folder / FOUND, c))
     scale = Scale.between(work.grid.shape, work.mpp, work.settings.image.mpp)
     kept, trimmed = Seams(found).resolve(
@@ -250,7 +298,7 @@ def join_tile(work: TileWork, cell: Cell) -> int:
         values: dict[str, Any] = {"id": i + 1}
         if vectors is not None and trimmed[i]:
             y0, x0, y1, x1 = kept.box(i)
-            rgb = _slide(work.source).read(0, y0, x0, y1 - y0, x1 - x0)
+            rgb = work.slide().read(0, y0, x0, y1 - y0, x1 - x0)
             amounts = concentrations(optical_density(rgb), vectors)[kept.masks[i]]
             means = amounts.mean(axis=0, dtype=np.float64).tolist()
             values |= dict(zip(("haematoxylin", "eosin"), means, strict=True))
@@ -279,6 +327,7 @@ def paint_tile(work: TileWork, cell: Cell, before: dict[Cell, int]) -> None:
     """
     from ..label_pyramid import LabelPyramid
 
+    _begin(work)
     y0, x0, y1, x1 = core = work.grid.core(cell)
     labels = np.zeros((y1 - y0, x1 - x0), np.uint32)
     for other in (cell, *around(cell)):
