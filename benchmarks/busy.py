@@ -1,9 +1,9 @@
-"""How long decoding takes on a busy computer: torch's threads against ours.
+"""How long decoding takes on a busy computer: one batch after another or several at once.
 
 python benchmarks/busy.py IMAGE
 
-The same prompts on the same tile, in batches, decoded one batch after the other with
-torch's own threads, and several batches at once in threads in which torch computes
+The same prompts on the same tile, in batches, decoded one batch after the other, in a
+thread in which torch has threads of its own, and several batches at once in threads in which torch computes
 alone (core/threads.py), on a quiet computer and beside as many programs that do nothing
 but count as there are threads.
 """
@@ -68,7 +68,7 @@ def main() -> None:
         return segmenter.decode(embedding, one, SIDE).logits
 
     ways: dict[str, Callable[[], list[torch.Tensor]]] = {
-        "torch's threads": lambda: [decode(one) for one in batches],
+        "one after another": lambda: [decode(one) for one in batches],
         "a batch a thread": lambda: list(in_threads(decode, batches)),
     }
     first, second = (way() for way in ways.values())
