@@ -3,9 +3,9 @@
 python benchmarks/busy.py IMAGE
 
 The same prompts on the same tile, in batches, decoded one batch after the other, in a
-thread in which torch has threads of its own, and several batches at once in threads in which torch computes
-alone (core/threads.py), on a quiet computer and beside as many programs that do nothing
-but count as there are threads.
+thread in which torch has threads of its own, and several batches at once, in threads in
+which torch computes alone (core/threads.py), on a quiet computer and beside as many
+programs that do nothing but count as there are threads.
 """
 
 from __future__ import annotations
