@@ -185,7 +185,8 @@ def test_a_rectangle_is_drawn(on_desk: OpenSlideDesk, tissue: NDArray[np.uint8])
     assert (y0, x0, y1, x1) == pytest.approx((200, 150, 330, 340), abs=4)
     assert np.array_equal(slide.sessions.layer.data, tissue[y0:y1, x0:x1])
     assert len(tool.data) == 0
-    assert slide.on_desk.layers.outlines.nshapes == 1
+    over = slide.on_desk.layers
+    slide.desk.until(lambda: over.outlines is not None and over.outlines.nshapes == 1)
 
 
 def test_work_in_a_region_is_found_again_another_day(on_desk: OpenSlideDesk) -> None:
@@ -237,7 +238,7 @@ def test_a_region_that_was_only_read_is_opened_again(
     ((y0, x0, y1, x1),) = again.states
     assert np.array_equal(again.sessions.layer.data, tissue[y0:y1, x0:x1])
     # The same view is the same region, not another one.
-    again.slides._take(again.on_desk, (y0, x0, y1 - 1, x1 - 1))
+    again.slides.take(again.on_desk, (y0, x0, y1 - 1, x1 - 1))
     assert len(again.states) == 1
 
 
@@ -249,8 +250,10 @@ def test_a_region_is_closed_and_its_work_kept(on_desk: OpenSlideDesk) -> None:
     slide.box.leave.click()
     assert slide.sessions.layer is slide.layer
     assert layer not in slide.desk.viewer.layers
-    own = {slide.layer, slide.on_desk.layers.map, slide.on_desk.layers.outlines}
-    slide.desk.until(lambda: set(slide.desk.viewer.layers) <= own)
+    over = slide.on_desk.layers
+    slide.desk.until(
+        lambda: set(slide.desk.viewer.layers) <= {slide.layer, over.map, over.outlines}
+    )
     result = slide.on_desk.open.regions.regions()[0].result
     slide.desk.until(result.exists)
     slide.go_to(0)
@@ -312,7 +315,7 @@ def test_the_window_answers_while_a_region_is_read_and_reading_can_be_cancelled(
             assert go_on.wait(30)
         return read(self, *where)
 
-    monkeypatch.setattr(slide.on_desk.open._opened.slide.__class__, "read", slow)
+    monkeypatch.setattr(TiffSlide, "read", slow)
     ticks: list[int] = []
     timer = QTimer()
     timer.timeout.connect(lambda: ticks.append(1))
@@ -337,7 +340,7 @@ def test_regions_that_overlap_are_exported_as_one_slide(
 ) -> None:
     slide = on_desk()
     for box in ((200, 200, 329, 329), (200, 280, 329, 409)):
-        slide.slides._take(slide.on_desk, box)
+        slide.slides.take(slide.on_desk, box)
         slide.desk.until(
             lambda box=box: slide.slides.chosen is not None and not slide.on_desk.open.busy
         )

@@ -121,13 +121,43 @@ class Slides:
     def take_view(self) -> None:
         """Make what is in view a region."""
         if (desk := self.desk) is not None:
-            self._take(desk, in_view(self._viewer, desk.layer))
+            self.take(desk, in_view(self._viewer, desk.layer))
 
     def draw(self) -> None:
         """Let a person draw a region."""
         if (desk := self.desk) is not None:
             desk.layers.start_drawing()
             self._sessions.say("Draw a rectangle over the slide: press, drag, and let go.")
+
+    def take(self, desk: SlideOnDesk, corners: Corners) -> None:
+        """Make a rectangle of a slide a region, unless it is one or cannot be segmented at once.
+
+        Parameters
+        ----------
+        desk
+            The slide.
+        corners
+            (y0, x0, y1, x1) in its pixels; it may reach beyond it.
+        """
+        shape, mpp, draft = desk.open.shape, desk.open.mpp, self._sessions.draft
+        regions = desk.open.regions
+        if shape is None or mpp is None or draft is None or regions is None:
+            return
+        if desk.open.busy:
+            self._sessions.say(_BUSY)
+            return
+        box = box_of(corners, shape)
+        if box is None:
+            self._sessions.fail(_OUTSIDE)
+            return
+        if box in desk.open.states:
+            self.go_to(box)
+            return
+        most, why = _most(draft)
+        if text := refusal(box, mpp, draft.settings, most, why):
+            self._sessions.fail(text)
+            return
+        desk.open.read(box, partial(self._add, desk))
 
     def go_to(self, box: Box) -> None:
         """Bring a region into view and choose it; work that was done in it is brought back."""
@@ -211,28 +241,6 @@ class Slides:
 
     # How it is done
 
-    def _take(self, desk: SlideOnDesk, corners: Corners) -> None:
-        """Read a region, unless it is there already or cannot be segmented at once."""
-        shape, mpp, draft = desk.open.shape, desk.open.mpp, self._sessions.draft
-        regions = desk.open.regions
-        if shape is None or mpp is None or draft is None or regions is None:
-            return
-        if desk.open.busy:
-            self._sessions.say(_BUSY)
-            return
-        box = box_of(corners, shape)
-        if box is None:
-            self._sessions.fail(_OUTSIDE)
-            return
-        if box in desk.open.states:
-            self.go_to(box)
-            return
-        most, why = _most(draft)
-        if text := refusal(box, mpp, draft.settings, most, why):
-            self._sessions.fail(text)
-            return
-        desk.open.read(box, partial(self._add, desk))
-
     def _add(self, desk: SlideOnDesk, region: Region, rgb: Any) -> None:
         """Show a region as an image of its own, with what was chosen for what is chosen now."""
         draft, mpp = self._sessions.draft, desk.open.mpp
@@ -271,7 +279,7 @@ class Slides:
         if path is None or draft is None:
             return
         slide = OpenSlide(path, slide_folders(path))
-        layers = SlideLayers(self._viewer, layer, lambda corners: self._take(desk, corners))
+        layers = SlideLayers(self._viewer, layer, lambda corners: self.take(desk, corners))
         desk = self._desks[layer] = SlideOnDesk(layer, slide, layers)
         slide.changed.connect(partial(self._slide_changed, desk))
         slide.failed.connect(self._sessions.fail)
