@@ -24,6 +24,9 @@ LEFT_OUT = 3
 IN_USE = 4
 """Exit code where another run is at work on the same results."""
 
+INTERRUPTED = 130
+"""Exit code after Ctrl+C, as shells have it."""
+
 TILE_UM = 512.0
 """As of :data:`~napari_sprout.io.whole_slide.grid.TILE_UM`, which takes long to import."""
 
@@ -111,6 +114,9 @@ def slide_command(
         except ProjectError as error:
             report.error(str(error))
             raise typer.Exit(IN_USE) from None
+        except KeyboardInterrupt:
+            report.error("interrupted; finished tiles are kept: run the same command again.")
+            raise typer.Exit(INTERRUPTED) from None
         _tell(report, order.folder, outcome)
     if outcome.summary.tiles.left_out:
         raise typer.Exit(LEFT_OUT)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +65,10 @@ def test_one_worker_and_three_give_the_same(
 def test_a_killed_run_goes_on_and_gives_the_same(
     slide: Path, expected: tuple[np.ndarray, bytes], tmp_path: Path
 ) -> None:
-    found = tmp_path / "case.slide" / WORK / FOUND
+    work = tmp_path / "case.slide" / WORK
     run = subprocess.Popen(command(slide, tmp_path, "--workers", "0"), start_new_session=True)
     deadline = time.monotonic() + 240
-    while not (found.is_dir() and list(found.glob("[0-9]*.npz"))):
+    while not list(work.glob(f"*/{FOUND}/[0-9]*.npz")):
         assert time.monotonic() < deadline
         assert run.poll() is None, "it ended before it could be killed"
         time.sleep(0.02)
@@ -86,10 +87,10 @@ def test_a_worker_that_is_killed_is_replaced(
 ) -> None:
     import psutil
 
-    found = tmp_path / "case.slide" / WORK / FOUND
+    work = tmp_path / "case.slide" / WORK
     run = subprocess.Popen(command(slide, tmp_path, "--workers", "2"))
     deadline = time.monotonic() + 240
-    while not (found.is_dir() and list(found.glob("[0-9]*.npz"))):
+    while not list(work.glob(f"*/{FOUND}/[0-9]*.npz")):
         assert time.monotonic() < deadline
         assert run.poll() is None
         time.sleep(0.02)
@@ -104,6 +105,31 @@ def test_a_worker_that_is_killed_is_replaced(
     assert np.array_equal(labels, expected[0])
     assert table == expected[1]
     assert not read_summary(tmp_path / "case.slide").tiles.left_out
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="Windows has no groups of processes")
+def test_an_interrupted_run_ends_its_workers_and_says_one_line(slide: Path, tmp_path: Path) -> None:
+    import psutil
+
+    work = tmp_path / "case.slide" / WORK
+    run = subprocess.Popen(
+        command(slide, tmp_path, "--workers", "2"),
+        start_new_session=True,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 240
+    while not list(work.glob(f"*/{FOUND}/[0-9]*.npz")):
+        assert time.monotonic() < deadline
+        assert run.poll() is None, "it ended before it could be interrupted"
+        time.sleep(0.02)
+    workers = psutil.Process(run.pid).children(recursive=True)
+    os.killpg(run.pid, signal.SIGINT)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 130
+    assert said.strip().startswith("napari-sprout: error: interrupted; finished tiles are kept")
+    assert "Traceback" not in said
+    assert not psutil.wait_procs(workers, timeout=20)[1]
 
 
 def _die_once(path: str) -> int:
@@ -127,6 +153,42 @@ def test_work_that_takes_workers_down_is_given_back_as_too_large(tmp_path: Path)
         assert outcome[1] == 1
         ((_, failed),) = workers.run(_die_always, [0])
         assert isinstance(failed, MemoryError)
+
+
+class _Foreign:
+    """Work that cannot be read elsewhere, as where the program is not installed."""
+
+    def __call__(self, item: int) -> int:
+        return item
+
+    def __reduce__(self) -> tuple:
+        return _read_in, ()
+
+
+def _read_in() -> None:
+    raise ModuleNotFoundError("No module named 'napari_sprout'")
+
+
+def test_a_scheduler_without_the_program_is_told() -> None:
+    with (
+        local_workers(1, 1) as workers,
+        pytest.raises(SchedulerError, match=r"The scheduler at .* has none: install it"),
+    ):
+        list(workers.run(_Foreign(), [1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [(ModuleNotFoundError("napari_sprout"), "has none"), ("0.0.1", r"has version 0\.0\.1")],
+)
+def test_a_worker_without_the_program_is_told(answer: object, told: str) -> None:
+    class Client:
+        def run(self, function: Callable[[], str], on_error: str) -> dict[str, object]:
+            assert on_error == "return"
+            return {"tcp://10.0.0.1:1": function(), "tcp://10.0.0.2:2": answer}
+
+    with pytest.raises(SchedulerError, match=rf"worker tcp://10\.0\.0\.2:2 of .* {told}: install"):
+        list(OnDask(Client(), "tcp://10.0.0.9:8786").run(len, ["x"]))
 
 
 def test_no_scheduler_is_told() -> None:

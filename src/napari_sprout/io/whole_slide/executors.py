@@ -8,17 +8,19 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final, Protocol, TypeVar
 
+from ..._version import __version__
 from ...errors import SproutError
 from ..extras import needed
 
 _LOG_LEVEL: Final = "NAPARI_SPROUT_DASK_LOG"
+_DEAF: Final = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)"
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class SchedulerError(SproutError):
-    """The scheduler of a cluster that cannot be reached, or no longer answers."""
+    """The scheduler of a cluster that cannot be reached or used, or no longer answers."""
 
 
 class Executor(Protocol):
@@ -35,7 +37,7 @@ class Executor(Protocol):
         Raises
         ------
         SchedulerError
-            If the workers are lost.
+            If the workers are lost, or do not have this program.
         """
         ...
 
@@ -79,12 +81,15 @@ class OnDask:
         if not items:
             return
         try:
+            self._check_workers()
             futures = self._client.map(work, items, pure=False)
             items_of = dict(zip((future.key for future in futures), items, strict=True))
             for future in distributed.as_completed(futures):
                 error = future.exception()
                 if future.cancelled():
                     raise distributed.CancelledError(future.key)
+                if isinstance(error, RuntimeError) and "deserialization of the task" in str(error):
+                    raise self._unlike(f"The scheduler at {self._address} has none") from error
                 if isinstance(error, distributed.KilledWorker):
                     error = MemoryError("the worker died")
                 yield items_of[future.key], future.result() if error is None else error
@@ -94,6 +99,20 @@ class OnDask:
                 f"The scheduler at {self._address} no longer answers. What is finished is kept: "
                 "start the scheduler and run the same command again."
             ) from error
+
+    def _check_workers(self) -> None:
+        """Refuse workers without this program: they would end over their first task, unheard."""
+        for worker, found in self._client.run(_version, on_error="return").items():
+            if found != __version__:
+                has = "none" if isinstance(found, BaseException) else f"version {found}"
+                raise self._unlike(f"The worker {worker} of {self._address} has {has}")
+
+    @staticmethod
+    def _unlike(what: str) -> SchedulerError:
+        return SchedulerError(
+            f"This is napari-sprout {__version__}. {what}: install it for the scheduler and all "
+            "its workers, with the same versions of Python and dask as here."
+        )
 
 
 @contextmanager
@@ -114,8 +133,12 @@ def local_workers(count: int, threads: int) -> Iterator[OnDask]:
     settings = {
         # A tile that took a worker down twice would do so a third time: it is done in quarters.
         "distributed.scheduler.allowed-failures": 1,
+        # Those that only wait at a worker that dies are not to be taken for the cause.
+        "distributed.scheduler.worker-saturation": 1.0,
         "distributed.nanny.pre-spawn-environ": numbers | {"OPENBLAS_NUM_THREADS": str(threads)},
         "distributed.admin.tick.limit": "1h",
+        # Ctrl+C reaches all processes of a terminal; we are the one to end the workers.
+        "distributed.worker.preload": [_DEAF],
     }
     with dask.config.set(settings):
         cluster = distributed.LocalCluster(
@@ -171,6 +194,11 @@ def executor(workers: int, threads: int, scheduler: str | None) -> AbstractConte
     if scheduler is not None:
         return scheduler_at(scheduler)
     return local_workers(workers, threads) if workers else _in_process()
+
+
+def _version() -> str:
+    """Return the version of this program, where it runs."""
+    return __version__
 
 
 def _hush() -> None:
