@@ -39,8 +39,13 @@ def test_the_halo_holds_the_largest_nucleus(mpp: float) -> None:
     grid = SlideGrid.over((5000, 5000), mpp, Settings())
     largest = 2 * math.sqrt(Settings().decoding.max_area / math.pi)
     assert grid.halo * mpp >= largest
+    small = SlideGrid.over((5000, 5000), mpp, Settings(), tile_um=32)
+    assert small.halo == grid.halo
     huge = Settings().with_changes(decoding={"max_area": 1e6})
     assert SlideGrid.over((5000, 5000), mpp, huge).halo * mpp <= MOST_HALO_UM + mpp
+    small = SlideGrid.over((5000, 5000), mpp, huge, tile_um=32)
+    assert small.halo == math.ceil(MOST_HALO_UM / mpp)
+    assert 2 * small.halo <= small.side
 
 
 @settings(max_examples=30)

@@ -73,12 +73,13 @@ class SlideGrid:
         tile_um
             About the side of a tile, um.
         """
-        side = max(1, round(tile_um / mpp / CHUNK)) * CHUNK
         widest = 2 * math.sqrt(settings.decoding.max_area / math.pi)
         halo = math.ceil(min(max(widest, LEAST_HALO_UM), MOST_HALO_UM) / mpp)
+        # Only tiles side by side may see the same pixels.
+        side = max(round(tile_um / mpp / CHUNK), -(-2 * halo // CHUNK), 1) * CHUNK
         rows, columns = (-(-length // side) for length in shape)
         cells = tuple((row, column) for row in range(rows) for column in range(columns))
-        return cls(shape, side, min(halo, side), cells, ((0, 0, *shape),) * len(cells))
+        return cls(shape, side, halo, cells, ((0, 0, *shape),) * len(cells))
 
     def over_tissue(self, tissue: NDArray[np.bool_], downsample: float) -> SlideGrid:
         """Return the grid without the tiles, and the parts of tiles, without tissue.
