@@ -55,7 +55,7 @@ def test_no_tile_with_tissue_is_passed_over(places: set[tuple[int, int]]) -> Non
     for place in places:
         tissue[place] = True
     grid = SlideGrid.over((8000, 8000), 0.25, Settings(), tile_um=64)
-    fitting = grid.over_tissue(tissue, 125.0)
+    fitting = grid.over_tissue(tissue)
     kept = set(fitting.cells)
     for row, column in places:
         y, x = row * 125, column * 125

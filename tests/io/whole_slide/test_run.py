@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_sprout.core.session import Session
-from napari_sprout.errors import ImageError, OutputError, ProjectError
+from napari_sprout.errors import ImageError, OutputError, ProjectError, SproutError
 from napari_sprout.io.cohort.summary import read_summary
 from napari_sprout.io.label_pyramid import LabelPyramid
 from napari_sprout.io.lock import FolderLock
@@ -113,7 +113,7 @@ def test_a_slide_of_one_tile_is_segmented_like_an_image(order: SlideOrder, tissu
 def test_inside_a_tile_nuclei_are_those_of_its_region_by_itself(whole: SlideOrder, tissue) -> None:
     work, labels = workplace(whole), labels_of(whole)
     grid = SlideGrid.over((600, 700), 0.25, whole.settings, whole.tile_um)
-    grid = grid.over_tissue(np.ones((600, 700), bool), 1.0)
+    grid = grid.over_tissue(np.ones((600, 700), bool))
     fit = read_fit(work / FIT)
     compared = 0
     for cell in grid.cells:
@@ -177,7 +177,8 @@ def test_an_interrupted_run_goes_on_where_it_was(
     assert not (cut.folder / SUMMARY).exists()
     again = Failing(phase, lambda item, _: None)
     run(cut, again)
-    done_twice = 1 if phase == "fit_sample" else 9 - 3
+    # Labels are painted anew, which takes little.
+    done_twice = {"fit_sample": 1, "_paint": 9}.get(phase, 9 - 3)
     phases = ["fit_sample", "segment_tile", "join_tile", "_paint"]
     later = phases[phases.index(phase) + 1 :]
     assert again.done == done_twice + sum(9 for _ in later)
@@ -319,3 +320,18 @@ def test_outlines_can_be_asked_for_later(order: SlideOrder) -> None:
     text = (order.folder / GEOJSON).read_text()
     assert text.count('"Feature"') == before.max()
     assert np.array_equal(labels_of(order), before)
+
+
+@pytest.mark.parametrize("phase", ["fit_sample", "join_tile", "_paint"])
+def test_an_error_that_nobody_thought_of_names_the_slide(order: SlideOrder, phase: str) -> None:
+    broken = Failing(phase, lambda item, _: RuntimeError("a tensor had another shape"))
+    with pytest.raises(SproutError, match=r"case 7\.png: an unexpected RuntimeError"):
+        run(order, broken)
+    assert not (order.folder / SUMMARY).exists()
+
+
+def test_folders_of_dicom_series_keep_their_whole_number(tmp_path: Path, order: SlideOrder) -> None:
+    folder = tmp_path / "1.2.840.7"
+    folder.mkdir()
+    named = replace(order, source=replace(order.source, path=folder))
+    assert named.name == "1.2.840.7"

@@ -85,9 +85,13 @@ class Cohort:
 def slide_name(slide: str | Path) -> str:
     """Return how the results of a slide are called, given its file or folder.
 
-    ``scans/case1.ome.tif`` is ``case1``, and its results are in ``case1.slide``.
+    ``scans/case1.ome.tif`` is ``case1``, and its results are in ``case1.slide``. Of a folder
+    only the ending of an OME-Zarr is left out: the dots in a DICOM series' number are its own.
     """
-    return Path(slide).stem.removesuffix(".ome")
+    path = Path(slide)
+    if path.is_dir() and path.suffix.lower() != ".zarr":
+        return path.name
+    return path.stem.removesuffix(".ome")
 
 
 def expected_slides(path: str | Path) -> list[str]:

@@ -81,33 +81,34 @@ class SlideGrid:
         cells = tuple((row, column) for row in range(rows) for column in range(columns))
         return cls(shape, side, halo, cells, ((0, 0, *shape),) * len(cells))
 
-    def over_tissue(self, tissue: NDArray[np.bool_], downsample: float) -> SlideGrid:
+    def over_tissue(self, tissue: NDArray[np.bool_]) -> SlideGrid:
         """Return the grid without the tiles, and the parts of tiles, without tissue.
 
         Parameters
         ----------
         tissue
-            (h, w) bool. A pixel more all around counts as tissue, lest any is overlooked.
-        downsample
-            Full-resolution pixels a pixel of `tissue`.
+            (h, w) bool, an overview of the whole slide. A pixel more all around counts as
+            tissue, lest any is overlooked.
         """
         near = np.asarray(cv2.dilate(tissue.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0)
         found = {
-            cell: self._extent(near, downsample, self.widened(self.core(cell)))
+            cell: self._extent(near, self.widened(self.core(cell)))
             for cell in self.cells
-            if self._extent(near, downsample, self.core(cell)) is not None
+            if self._extent(near, self.core(cell)) is not None
         }
         extents = tuple(extent for extent in found.values() if extent is not None)
         return replace(self, cells=tuple(found), extents=extents)
 
-    def _extent(self, near: NDArray[np.bool_], downsample: float, box: Box) -> Box | None:
+    def _extent(self, near: NDArray[np.bool_], box: Box) -> Box | None:
         """Return the part of a box around all of its tissue; None if it has none."""
-        y0, x0 = (math.floor(v / downsample) for v in box[:2])
-        y1, x1 = (math.ceil(v / downsample) for v in box[2:])
+        # By axis: an overview has whole pixels, so its two axes differ a little in scale.
+        down = np.array(self.shape) / near.shape
+        y0, x0 = np.floor(np.array(box[:2]) / down).astype(int).tolist()
+        y1, x1 = np.ceil(np.array(box[2:]) / down).astype(int).tolist()
         inside = tight((y0, x0, y1, x1), near[y0:y1, x0:x1])
         if inside is None:
             return None
-        low, high = (np.array(inside[0][i : i + 2]) * downsample for i in (0, 2))
+        low, high = (np.array(inside[0][i : i + 2]) * down for i in (0, 2))
         # Nothing smaller than what a session takes.
         low = np.minimum(np.floor(low).astype(int), np.array(box[2:]) - LEAST_SIDE)
         high = np.maximum(np.ceil(high).astype(int), low + LEAST_SIDE)

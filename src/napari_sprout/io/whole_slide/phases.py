@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from ...core.seams import Cell, around
-from ...errors import OutputError
+from ...errors import OutputError, SproutError
 from ..cohort.facts import LeftOutTile
 from ..cohort.summary import SUMMARY
 from ..failures import failure
@@ -22,7 +23,6 @@ from .work import (
     FIT,
     FOUND,
     JOINED,
-    PAINTED,
     SPLIT,
     TileWork,
     UnfitWorkerError,
@@ -90,8 +90,7 @@ class Phases:
                 return Sample("", ("No tissue was found: the slide seems to be blank glass.",))
             task = partial(fit_sample, work, seen.white)
             for _, outcome in self._workers.run(task, [tuple(boxes)]):
-                if isinstance(outcome, Exception):
-                    raise outcome
+                self._check(outcome)
         fit = read_fit(path)
         self._key = fit.key
         return Sample(fit.key, read_warnings(path))
@@ -114,7 +113,8 @@ class Phases:
             # What was made without them may be otherwise with them.
             delete(work.labels.parent / SUMMARY)
             delete(work.folder / COMPLETE)
-            _forget(work, (JOINED, PAINTED))
+            for path in (work.folder / JOINED).iterdir():
+                delete(path)
         whole: list[Cell] = []
         halves: list[Cell] = []
         for cell in waiting:
@@ -166,7 +166,10 @@ class Phases:
         return {cell: record_count(work.folder / JOINED, cell) for cell in work.grid.cells}
 
     def paint(self) -> None:
-        """Paint the label image, chunk by chunk.
+        """Paint the label image, chunk by chunk, and make what is there last on the disk.
+
+        It is begun anew each time: chunks are not waited for one by one, so a computer that
+        lost power may have lost some, and painting takes little.
 
         Raises
         ------
@@ -174,10 +177,9 @@ class Phases:
             If a file cannot be read or written.
         """
         work = self._work
-        if not any((work.folder / PAINTED).iterdir()):
-            # Whatever is left of another, which may not even be a label image any more.
-            delete(work.labels)
-            LabelPyramid.create(work.labels, work.grid.shape, work.mpp, chunk=work.grid.chunk)
+        # Whatever is left of another, which may not even be a label image any more.
+        delete(work.labels)
+        LabelPyramid.create(work.labels, work.grid.shape, work.mpp, chunk=work.grid.chunk)
         before, numbered = 0, {}
         for cell, count in self.counts().items():
             numbered[cell] = before
@@ -185,40 +187,37 @@ class Phases:
         near = {
             cell: {c: numbered[c] for c in (cell, *around(cell)) if c in numbered}
             for cell in work.grid.cells
-            if not was(work, PAINTED, cell)
         }
         tasks = tuple((cell, tuple(known.items())) for cell, known in near.items())
         self._each(partial(_paint, work), tasks, 0.95, "painting labels")
         self._progress(0.97, "smaller levels of the labels")
         LabelPyramid.open(work.labels).finish()
+        if hasattr(os, "sync"):
+            # Before the summary says that all is there.
+            os.sync()
 
     def _each(
         self, task: Callable[[Item], object], items: Sequence[Item], share: float, text: str
     ) -> None:
         for done, (_, outcome) in enumerate(self._workers.run(task, items)):
-            if isinstance(outcome, Exception):
-                raise outcome
+            self._check(outcome)
             self._progress(share + 0.02 * done / len(items), text)
+
+    def _check(self, outcome: object) -> None:
+        """Raise what went wrong as a sentence for a person."""
+        if isinstance(outcome, SproutError):
+            raise outcome
+        if isinstance(outcome, Exception):
+            raise SproutError(failure(self._work.source.path, outcome, "slide")) from outcome
 
 
 def _paint(work: TileWork, item: tuple[Cell, tuple[tuple[Cell, int], ...]]) -> None:
     paint_tile(work, item[0], dict(item[1]))
 
 
-def was(work: TileWork, folder: str, cell: Cell) -> bool:
-    """Whether a tile is marked in a folder of the workers."""
-    return mark_path(work.folder / folder, cell).exists()
-
-
 def was_split(work: TileWork, cell: Cell) -> bool:
     """Whether a tile is done in quarters, for want of memory."""
-    return was(work, SPLIT, cell)
-
-
-def _forget(work: TileWork, folders: Iterable[str]) -> None:
-    for folder in folders:
-        for path in (work.folder / folder).iterdir():
-            delete(path)
+    return mark_path(work.folder / SPLIT, cell).exists()
 
 
 def _is_memory(error: Exception) -> bool:

@@ -22,7 +22,7 @@ from ..cohort.summary import SUMMARY
 from ..slides.protocol import Slide
 from ..slides.reduced import thumbnail
 from .grid import SlideGrid
-from .work import FOLDERS, FOUND, PAINTED
+from .work import FOLDERS, FOUND
 
 WORK: Final = "work"
 """The folder inside it that holds the workers' own (:func:`work_folder`)."""
@@ -214,8 +214,7 @@ def clear_work(work: Path) -> None:
     The joined tiles stay: other results can be written from them.
     """
     (work / COMPLETE).touch()
-    for name in (FOUND, PAINTED):
-        shutil.rmtree(work / name, ignore_errors=True)
+    shutil.rmtree(work / FOUND, ignore_errors=True)
 
 
 def run_facts(

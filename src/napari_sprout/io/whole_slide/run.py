@@ -12,6 +12,7 @@ from ...core.loaded import LoadedModels, weights_hashes
 from ...core.settings import Settings
 from ...errors import OutputError
 from ..atomic import replacing, writable_folder
+from ..cohort.cohort import slide_name
 from ..cohort.facts import Method, SlideFacts, Tiles
 from ..cohort.summary import SLIDE_FOLDER, SUMMARY, SlideSummary, read_summary
 from ..lock import FolderLock
@@ -78,7 +79,7 @@ class SlideOrder:
     @property
     def name(self) -> str:
         """What the slide is called."""
-        return self.source.path.stem.removesuffix(".ome")
+        return slide_name(self.source.path)
 
     @property
     def folder(self) -> Path:
@@ -160,7 +161,7 @@ def _segment(
     with _stopwatch(workplace / TIME) as seconds:
         progress(0.0, "looking for tissue")
         seen = overview(slide, mpp, settings)
-        grid = grid.over_tissue(seen.tissue, seen.downsample)
+        grid = grid.over_tissue(seen.tissue)
         work = _work(order, workplace, grid, mpp, slide.fingerprint)
         phases = Phases(work, workers(len(grid.cells)), progress)
         sample = phases.fit(slide, seen)

@@ -38,11 +38,10 @@ from .sample import read_sample
 FIT: str = "fit.npz"
 FOUND: str = "found"
 JOINED: str = "joined"
-PAINTED: str = "painted"
 SPLIT: str = "split"
-FOLDERS = (FOUND, JOINED, PAINTED, SPLIT)
-"""Of the workers: tiles as segmented, as settled with their neighbours, marks of those that are
-painted, and of those that are done in quarters."""
+FOLDERS = (FOUND, JOINED, SPLIT)
+"""Of the workers: tiles as segmented, as settled with their neighbours, and marks of those that
+are done in quarters."""
 
 
 class UnfitWorkerError(SproutError):
@@ -334,7 +333,6 @@ def paint_tile(work: TileWork, cell: Cell, before: dict[Cell, int]) -> None:
         if other in before:
             _paint(labels, core, read_record(work.folder / JOINED, other), before[other])
     LabelPyramid.open(work.labels).write(y0, x0, labels)
-    mark(work.folder / PAINTED, cell)
 
 
 def _paint(labels: NDArray[np.uint32], core: Box, nuclei: TileNuclei, before: int) -> None:
