@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tifffile
 from napari.layers import Image
 from numpy.typing import NDArray
 from qtpy.QtCore import QTimer
@@ -25,20 +24,17 @@ from napari_sprout.napari_.roles import LayerRole
 from napari_sprout.qt import slides as slides_module
 from napari_sprout.qt.slide_box import SlideBox
 from napari_sprout.qt.slides import SlideOnDesk, Slides
+from slide_files import pyramid, write_svs, write_tiff
 
-SHAPE = (640, 768)
-MPP = 0.25
+SHAPE, MPP = (640, 768), 0.25
 
 
 def write_pyramid(path: Path, rgb: NDArray[np.uint8], mpp: float | None) -> None:
     """Write a tiled TIFF of two resolutions, with or without a pixel size."""
-    size: dict[str, Any] = {}
-    if mpp is not None:
-        size = {"resolution": (1e4 / mpp, 1e4 / mpp), "resolutionunit": "CENTIMETER"}
-    options: dict[str, Any] = {"photometric": "rgb", "tile": (128, 128), "compression": "zlib"}
-    with tifffile.TiffWriter(path) as file:
-        file.write(rgb, subifds=1, **options, **size)
-        file.write(np.ascontiguousarray(rgb[::2, ::2]), subfiletype=1, **options)
+    if mpp is None:
+        write_tiff(path, pyramid(rgb, 2), tile=(128, 128))
+    else:
+        write_svs(path, pyramid(rgb, 2), mpp)
 
 
 @pytest.fixture(scope="session")
