@@ -198,6 +198,82 @@ def overhead(folder: Path, texture: np.ndarray, truth: np.ndarray) -> list[str]:
     return lines
 
 
+TILE = """
+import json, sys, time, numpy as np, torch
+torch.set_num_threads(1)
+from napari_sprout.core.fitting import fit_of
+from napari_sprout.core.loaded import LoadedModels
+from napari_sprout.core.session import Session
+from napari_sprout.core.tissue import white_level
+rgb = np.load(sys.argv[1])
+models = LoadedModels("cpu")
+first = Session(rgb[:1000, :1000].copy(), mpp=0.25, models=models)
+first.finish()
+fit = fit_of(first, white_level(rgb, 0.25))
+session = Session(rgb, mpp=0.25, models=models, fit=fit)
+spent, last = {}, time.process_time()
+for step in session.run():
+    now = time.process_time()
+    spent[step.stage] = spent.get(step.stage, 0.0) + now - last
+    last = now
+made = {stage: output for stage, (_, output) in session._outputs.items()}
+tiles = len(session.context().tiles)
+prompts = sum(p.kind == "positive" for p in made["prompts"].prompts)
+print(json.dumps({"spent": spent, "tiles": tiles, "prompts": prompts}))
+"""
+MODEL_STAGES = ("encoding", "masks")
+GFLOP_A_TILE, GFLOP_A_PROMPT = 77.5, 0.34
+TISSUE_MM2 = (50, 150, 300)
+CARD_TFLOPS = 10.0
+
+
+def one_tile(folder: Path, texture: np.ndarray) -> tuple[list[str], float, float, float]:
+    """Measure the stages of one full tile; s a mm2 of the models, of the rest, and TFLOP a mm2."""
+    side = 2048 + 2 * 91
+    np.save(folder / "tile.npy", mirrored(texture)[:side, :side])
+    done = subprocess.run(
+        [sys.executable, "-c", TILE, str(folder / "tile.npy")], check=True, capture_output=True
+    )
+    found = json.loads(done.stdout)
+    # A tile stands for what it owns; its halo is what that costs.
+    mm2 = (2048 * 0.25 / 1000) ** 2
+    models = sum(found["spent"][stage] for stage in MODEL_STAGES) / mm2
+    rest = sum(v for k, v in found["spent"].items() if k not in MODEL_STAGES) / mm2
+    work = found["tiles"] * GFLOP_A_TILE + found["prompts"] * GFLOP_A_PROMPT
+    lines = [
+        f"One tile of 512 um full of tissue with its halo ({found['tiles']} tiles of SAM, "
+        f"{found['prompts']} points), processor seconds on one thread:",
+        "",
+        "| " + " | ".join(found["spent"]) + " |",
+        "|" + "---|" * len(found["spent"]),
+        "| " + " | ".join(f"{v:.2f}" for v in found["spent"].values()) + " |",
+        "",
+        f"That is {models:.0f} s a mm2 for the two models and {rest:.0f} s for all else.",
+    ]
+    return lines, models, rest, work / mm2 / 1000
+
+
+def thousand(models: float, rest: float, tflop: float) -> list[str]:
+    """Work out what a thousand slides need from what a mm2 of tissue takes."""
+    card = tflop / CARD_TFLOPS
+
+    def days(seconds_a_mm2: float) -> str:
+        each = (seconds_a_mm2 * tissue * 1000 / 86400 for tissue in TISSUE_MM2)
+        return " | ".join(f"{value:.1f}" for value in each)
+
+    heads = " | ".join(f"{tissue} mm2 a slide" for tissue in TISSUE_MM2)
+    lines = [
+        f"| days for 1,000 slides of | {heads} |",
+        "|---|" + "---|" * len(TISSUE_MM2),
+        f"| a server of 16 cores, 16 workers | {days((models + rest) / 16)} |",
+        f"| one card, one worker | {days(card + rest)} |",
+        f"| one card, 16 workers that share it | {days(max(card, (card + rest) / 16))} |",
+        f"| eight cards, eight workers each | {days(max(card / 8, (card + rest) / 64))} |",
+    ]
+    print("\n".join(lines), flush=True)
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image", type=Path, help="an H&E image at 0.25 um per pixel")
@@ -223,6 +299,8 @@ def main() -> None:
         lines = [made_by, "", f"## Slides with {SHARE:.0%} tissue", ""]
         lines += growth(folder, texture, arguments.sides, arguments.workers)
         lines += ["", "## What tiling costs", "", *overhead(folder, texture, truth)]
+        told, models, rest, tflop = one_tile(folder, texture)
+        lines += ["", "## A thousand slides", "", *told, "", *thousand(models, rest, tflop)]
     if arguments.output:
         replace_results(arguments.output, "Whole slides, measured", "\n".join(lines))
 
