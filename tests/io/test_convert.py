@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
 from napari_sprout.core.instances import Nucleus
-from napari_sprout.errors import ImageError, OutputError, SettingsError, SproutWarning
+from napari_sprout.errors import ImageError, OutputError, SettingsError, SproutError, SproutWarning
 from napari_sprout.io import convert as module
 from napari_sprout.io import label_sources
 from napari_sprout.io.convert import Conversion, convert
@@ -233,6 +233,24 @@ def test_a_missing_source_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ImageError, match="does not exist") as caught:
         convert(Conversion(tmp_path / name, tmp_path / "a.parquet"))
     assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [
+        ("zarr", "a.zarr"),
+        ("pyarrow.parquet", "a.parquet"),
+        ("pycocotools.mask", "a.coco.json"),
+        ("shapely", "a.geojson"),
+    ],
+)
+def test_a_library_that_is_missing_is_named(
+    tmp_path: Path, source: Path, library: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, library, None)
+    with pytest.raises(SproutError, match=r"pip install 'napari-sprout\[slides\]'"):
+        convert(Conversion(source, tmp_path / name, simplify_um=0.5))
+    assert list(tmp_path.iterdir()) == [source]
 
 
 MEMORY = """
