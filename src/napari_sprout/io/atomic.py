@@ -206,7 +206,8 @@ def _check_target(target: Path) -> None:
     if not target.parent.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     # Renaming would quietly win over a file that somebody has write-protected.
-    if target.exists() and not os.access(target, os.W_OK):
+    # Asked twice: others may delete or replace it in between.
+    if all(not os.access(target, os.W_OK) and target.exists() for _ in range(2)):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
