@@ -233,3 +233,20 @@ def test_a_folder_that_cannot_come_puts_the_old_one_back(
         attempt()
     assert (target / "a.txt").read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_goes_while_it_is_looked_at_is_not_write_protected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "shared.bin"
+    path.write_bytes(b"old")
+    access, calls = os.access, []
+
+    def gone_once(one: Path, mode: int) -> bool:
+        calls.append(one)
+        return len(calls) > 1 and access(one, mode)
+
+    monkeypatch.setattr(os, "access", gone_once)
+    with replacing(path) as temporary:
+        temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
