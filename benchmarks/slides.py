@@ -222,7 +222,7 @@ prompts = sum(p.kind == "positive" for p in made["prompts"].prompts)
 print(json.dumps({"spent": spent, "tiles": tiles, "prompts": prompts}))
 """
 MODEL_STAGES = ("encoding", "masks")
-GFLOP_A_TILE, GFLOP_A_PROMPT = 77.5, 0.34
+GFLOP_A_TILE, GFLOP_A_PROMPT = 77.5, 0.17
 TISSUE_MM2 = (50, 150, 300)
 CARD_TFLOPS = 10.0
 
