@@ -38,7 +38,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 @pytest.mark.parametrize(
-    ("side", "measured"), [(500, 1438), (1000, 1556), (2000, 2126), (4000, 3724)]
+    ("side", "measured"), [(500, 1520), (1000, 1631), (2000, 2206), (4000, 3751)]
 )
 def test_a_default_run_needs_what_was_measured(side: int, measured: int) -> None:
     """The peaks of docs/performance.md, MB."""

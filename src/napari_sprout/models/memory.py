@@ -15,9 +15,9 @@ from .registry import Model
 _FLOAT: Final = 4
 _WEIGHTS: Final = 4e6
 """Bytes a million parameters: whatever the file holds, networks compute in float32."""
-_PROGRAM: Final = 1_400_000_000
+_PROGRAM: Final = 1_480_000_000
 """Python with torch and OpenVINO, and MobileSAM at work, its weights apart."""
-_PIXEL: Final = 155
+_PIXEL: Final = 145
 """Bytes a working pixel of all that a session keeps and computes with.
 
 Both as measured from 0.25 to 16 megapixels (docs/performance.md).
