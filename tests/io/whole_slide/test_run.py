@@ -335,3 +335,16 @@ def test_folders_of_dicom_series_keep_their_whole_number(tmp_path: Path, order: 
     folder.mkdir()
     named = replace(order, source=replace(order.source, path=folder))
     assert named.name == "1.2.840.7"
+
+
+def test_no_summary_stands_beside_labels_that_are_painted_again(order: SlideOrder) -> None:
+    """The work was kept, so a later export paints again; and is ended in the middle of it."""
+    run(order, keep_work=True)
+
+    def end(item: Any, _: dict) -> BaseException | None:
+        return KeyboardInterrupt()
+
+    with pytest.raises(KeyboardInterrupt):
+        run(order, Failing("_paint", end), geojson=True)
+    assert not (order.folder / SUMMARY).exists()
+    assert not run(order).done_before

@@ -177,6 +177,8 @@ class Phases:
             If a file cannot be read or written.
         """
         work = self._work
+        # A folder with a summary is whole, and the labels are not while they are painted.
+        delete(work.labels.parent / SUMMARY)
         # Whatever is left of another, which may not even be a label image any more.
         delete(work.labels)
         LabelPyramid.create(work.labels, work.grid.shape, work.mpp, chunk=work.grid.chunk)
